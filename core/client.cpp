@@ -1,0 +1,246 @@
+#include "core/client.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/check.h"
+#include "core/draw.h"
+#include "core/state_machine.h"
+
+namespace tally {
+namespace {
+
+// A request id names one attempt: the request's number, then the attempt's.
+constexpr uint64_t kAttemptBits = 16;
+
+}  // namespace
+
+Client::Client(const ClientConfig& config) : config_(config) {
+  CHECK(!config_.nodes.empty());
+  CHECK(config_.operations_max > 0 && config_.operations_max < kSessionWindow);
+  node_ = scale(draw(config_.seed, 0), config_.nodes.size());
+}
+
+void Client::start(Time now, uint64_t operation_id, Operation operation) {
+  CHECK(open_count_ < config_.operations_max);
+  ++open_count_;
+  Request request;
+  request.number = ++request_count_;
+  request.operation_id = operation_id;
+  request.operation = std::move(operation);
+  request.ends_at = now + config_.operation_timeout;
+  request.wake_at = now;
+  requests_.push_back(std::move(request));
+  settle(now);
+}
+
+void Client::on_response(Time now, NodeId from, const ValueResponse& response) {
+  const auto found = std::find_if(
+      requests_.begin(), requests_.end(), [&](const Request& request) {
+        return request.number == response.request_id >> kAttemptBits;
+      });
+  if (found == requests_.end()) return;  // decided already, or given up
+  Request& request = *found;
+  const uint64_t attempt = response.request_id & ((uint64_t{1} << kAttemptBits) - 1);
+  const bool newest = attempt == request.attempt_count && request.in_flight;
+  switch (response.outcome) {
+    case Outcome::kOk:
+      finish(request, Outcome::kOk, Reason::kNone, response.value);
+      break;
+    case Outcome::kRejected:
+      on_rejection(now, request, response.reason);
+      break;
+    case Outcome::kUnknown:
+    case Outcome::kNotApplied:
+      // An older attempt's failure tells nothing new: it counted as unknown when given up.
+      if (!newest) return;
+      if (response.outcome == Outcome::kUnknown) request.maybe_applied = true;
+      if (response.leader_hint != kNoNode) {
+        prefer(response.leader_hint);
+      } else if (config_.nodes[node_] == from) {
+        node_ = (node_ + 1) % config_.nodes.size();
+      }
+      try_again(now, request, /*at_once=*/false);
+      break;
+  }
+  settle(now);
+}
+
+void Client::on_rejection(Time now, Request& request, Reason reason) {
+  switch (reason) {
+    case Reason::kBounds:
+    case Reason::kOverflow:
+      finish(request, Outcome::kRejected, reason);
+      return;
+    case Reason::kExpired:
+      // This attempt executed nothing and, the session being gone, none of its kind ever will;
+      // an earlier one may have been executed before the session ended.
+      request.in_flight = false;
+      lose_session();
+      if (request.maybe_applied && !request.finished) finish_undecided(request, reason);
+      return;
+    case Reason::kSessionsFull:
+      try_again(now, request, /*at_once=*/false);
+      return;
+    default:
+      request.in_flight = false;
+      finish_undecided(request, reason);
+      return;
+  }
+}
+
+// Increments that may have been applied under the lost session can be repeated under no other one.
+void Client::lose_session() {
+  session_ = SessionId(0);
+  next_sequence_ = 1;
+  for (Request& request : requests_) {
+    if (request.finished || request.sequence == 0) continue;
+    if (request.in_flight || request.maybe_applied) {
+      finish_undecided(request, Reason::kExpired);
+    } else {
+      request.sequence = 0;
+    }
+  }
+}
+
+void Client::on_broken(Time now, NodeId node) {
+  for (Request& request : requests_) {
+    if (!request.in_flight || request.target != node) continue;
+    request.maybe_applied = true;
+    try_again(now, request, /*at_once=*/true);
+  }
+  if (config_.nodes[node_] == node) node_ = (node_ + 1) % config_.nodes.size();
+  settle(now);
+}
+
+void Client::wake(Time now) { settle(now); }
+
+// Ends what is overdue, sends what is due, forgets what is finished.
+void Client::settle(Time now) {
+  for (Request& request : requests_) {
+    if (request.finished || !request.operation || now < request.ends_at) continue;
+    finish_undecided(request, Reason::kTimedOut);
+  }
+  maybe_open_session();
+  for (Request& request : requests_) {
+    if (request.finished || now < request.wake_at) continue;
+    if (request.in_flight) {
+      request.maybe_applied = true;
+      if (config_.nodes[node_] == request.target) node_ = (node_ + 1) % config_.nodes.size();
+      try_again(now, request, /*at_once=*/true);
+    }
+    const bool waits_for_session = is_write(request) && session_ == SessionId(0);
+    if (!waits_for_session) send(now, request);
+  }
+  std::erase_if(requests_, [](const Request& request) { return request.finished; });
+}
+
+// One request without an operation stands for the opening of the session, for as long as an
+// increment waits for it.
+void Client::maybe_open_session() {
+  const bool wanted = session_ == SessionId(0) &&
+                      std::any_of(requests_.begin(), requests_.end(), [](const Request& request) {
+                        return !request.finished && is_write(request);
+                      });
+  const auto opener = std::find_if(
+      requests_.begin(), requests_.end(),
+      [](const Request& request) { return !request.finished && !request.operation; });
+  if (!wanted && opener != requests_.end()) opener->finished = true;
+  if (!wanted || opener != requests_.end()) return;
+  Request request;
+  request.number = ++request_count_;
+  request.ends_at = kNever;
+  requests_.push_back(std::move(request));
+}
+
+void Client::send(Time now, Request& request) {
+  ++request.attempt_count;
+  CHECK(request.attempt_count < uint64_t{1} << kAttemptBits);
+  Send out;
+  out.to = config_.nodes[node_];
+  out.request.request_id = (request.number << kAttemptBits) | request.attempt_count;
+  out.request.forward = config_.forward;
+  if (!request.operation) {
+    out.request.operation = OpenSessionRequest{};
+  } else if (const auto* get = std::get_if<Get>(&*request.operation)) {
+    out.request.operation = GetValueRequest{get->name};
+  } else {
+    const auto& increment = std::get<Increment>(*request.operation);
+    if (request.sequence == 0) request.sequence = next_sequence_++;
+    out.request.operation = IncrementAndGetRequest{.name = increment.name,
+                                                   .delta = increment.delta,
+                                                   .lower = increment.lower,
+                                                   .upper = increment.upper,
+                                                   .session = session_,
+                                                   .sequence = request.sequence,
+                                                   .first_outstanding = first_outstanding()};
+  }
+  request.in_flight = true;
+  request.target = out.to;
+  request.wake_at = now + config_.attempt_timeout;
+  if (!request.first_sent_at) request.first_sent_at = now;
+  sends_.push_back(std::move(out));
+}
+
+void Client::try_again(Time now, Request& request, bool at_once) {
+  request.in_flight = false;
+  request.wake_at = now;
+  if (at_once) return;
+  const auto backoff = static_cast<uint64_t>(config_.backoff.count());
+  const uint64_t bits = draw(config_.seed, 1, request.number, request.attempt_count);
+  request.wake_at += Duration(static_cast<int64_t>(backoff / 2 + scale(bits, backoff)));
+}
+
+void Client::prefer(NodeId node) {
+  const auto found = std::find(config_.nodes.begin(), config_.nodes.end(), node);
+  if (found != config_.nodes.end()) node_ = static_cast<size_t>(found - config_.nodes.begin());
+}
+
+void Client::finish(Request& request, Outcome outcome, Reason reason, int64_t value) {
+  if (request.finished) return;
+  request.finished = true;
+  if (!request.operation) {
+    session_ = SessionId(static_cast<uint64_t>(value));
+    next_sequence_ = 1;
+    return;
+  }
+  --open_count_;
+  dones_.push_back({request.operation_id, outcome, reason, value, request.first_sent_at});
+}
+
+// Ends a request without an answer: unknown when any attempt may count, else not applied.
+void Client::finish_undecided(Request& request, Reason reason) {
+  const bool unknown = is_write(request) && (request.in_flight || request.maybe_applied);
+  finish(request, unknown ? Outcome::kUnknown : Outcome::kNotApplied, reason);
+}
+
+uint64_t Client::first_outstanding() const {
+  uint64_t first = next_sequence_;
+  for (const Request& request : requests_) {
+    if (!request.finished && request.sequence != 0) first = std::min(first, request.sequence);
+  }
+  return first;
+}
+
+bool Client::is_write(const Request& request) {
+  return request.operation && std::holds_alternative<Increment>(*request.operation);
+}
+
+std::optional<Time> Client::first_sent_at(uint64_t operation_id) const {
+  for (const Request& request : requests_) {
+    if (request.operation && request.operation_id == operation_id) return request.first_sent_at;
+  }
+  return {};
+}
+
+Time Client::deadline() const {
+  Time deadline = kNever;
+  for (const Request& request : requests_) {
+    deadline = std::min(deadline, request.ends_at);
+    const bool waits_for_session = is_write(request) && session_ == SessionId(0);
+    if (!waits_for_session) deadline = std::min(deadline, request.wake_at);
+  }
+  return deadline;
+}
+
+}  // namespace tally

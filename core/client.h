@@ -1,0 +1,117 @@
+// The client state machine: sessions, ids, retries, redirects, and what to believe in the end. The
+// same code drives simulated clients and tallyctl.
+//
+// Pure: time and answers in, requests out. It opens an exactly-once session before its first
+// increment and retries every request by the same (session, sequence), at other nodes too, until
+// an answer is definite or the operation's time is up. Then it says which it is: kOk, kRejected,
+// kNotApplied (no attempt can ever be applied) or kUnknown.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/message.h"
+#include "core/types.h"
+
+namespace tally {
+
+struct ClientConfig {
+  std::vector<NodeId> nodes;  // where the service is; at least one
+  uint64_t seed = 0;          // of the choice of nodes and of backoff
+  Duration attempt_timeout = std::chrono::seconds(1);     // then the next node is tried
+  Duration operation_timeout = std::chrono::seconds(10);  // then the operation ends
+  Duration backoff = std::chrono::milliseconds(50);  // before trying again what was refused
+  bool forward = true;          // let nodes pass requests on; otherwise follow redirects
+  uint64_t operations_max = 8;  // in flight at once; below kSessionWindow
+};
+
+class Client {
+ public:
+  struct Increment {
+    std::string name;
+    int64_t delta = 0;
+    std::optional<int64_t> lower;
+    std::optional<int64_t> upper;
+  };
+  struct Get {
+    std::string name;
+  };
+  using Operation = std::variant<Increment, Get>;
+
+  struct Send {
+    NodeId to;
+    ClientRequest request;
+  };
+  struct Done {
+    uint64_t operation_id;
+    Outcome outcome;
+    Reason reason;
+    int64_t value;                  // kOk only
+    std::optional<Time> first_sent_at;  // empty when no request of the operation ever left
+  };
+
+  explicit Client(const ClientConfig& config);
+
+  // Begins an operation at `now`. REQUIRES: open_count() < operations_max.
+  void start(Time now, uint64_t operation_id, Operation operation);
+  // An answer arrived from `from`. Answers to attempts given up earlier are welcome.
+  void on_response(Time now, NodeId from, const ValueResponse& response);
+  // The connection to `node` broke: its attempts have no answer to come.
+  void on_broken(Time now, NodeId node);
+  // Timeouts. Call at deadline() or later.
+  void wake(Time now);
+
+  // Filled by the calls above; the caller empties them.
+  std::vector<Send>& sends() { return sends_; }
+  std::vector<Done>& dones() { return dones_; }
+
+  Time deadline() const;
+  // Operations begun and not done.
+  size_t open_count() const { return open_count_; }
+  SessionId session() const { return session_; }
+  // When the first request of an open operation left; empty when none has.
+  std::optional<Time> first_sent_at(uint64_t operation_id) const;
+
+ private:
+  struct Request {
+    uint64_t number = 0;                 // never used twice by this client
+    uint64_t operation_id = 0;
+    std::optional<Operation> operation;  // empty: this opens the session
+    Time ends_at;
+    uint64_t sequence = 0;   // of an increment, from its first sending on in this session
+    uint64_t attempt_count = 0;
+    bool in_flight = false;  // an attempt is unanswered
+    NodeId target;           // of that attempt
+    Time wake_at;            // end of the attempt's time, or of a backoff
+    bool maybe_applied = false;  // an earlier attempt may have been, or may yet be, applied
+    bool finished = false;       // answered; dropped before the call returns
+    std::optional<Time> first_sent_at;
+  };
+
+  void settle(Time now);
+  void maybe_open_session();
+  void send(Time now, Request& request);
+  void try_again(Time now, Request& request, bool at_once);
+  void prefer(NodeId node);
+  void on_rejection(Time now, Request& request, Reason reason);
+  void lose_session();
+  void finish(Request& request, Outcome outcome, Reason reason, int64_t value = 0);
+  void finish_undecided(Request& request, Reason reason);
+  uint64_t first_outstanding() const;
+  static bool is_write(const Request& request);
+
+  const ClientConfig config_;
+  size_t node_ = 0;              // index of the node that requests go to
+  SessionId session_;            // 0: none open
+  uint64_t next_sequence_ = 1;   // within the session
+  uint64_t request_count_ = 0;
+  size_t open_count_ = 0;
+  std::vector<Request> requests_;  // open ones, oldest first
+  std::vector<Send> sends_;
+  std::vector<Done> dones_;
+};
+
+}  // namespace tally

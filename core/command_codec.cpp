@@ -1,0 +1,108 @@
+// Encoding of commands and the check of counter names: what happens before a command is in the log.
+#include <cstddef>
+
+#include "core/check.h"
+#include "core/command.pb.h"
+#include "core/little_endian.h"
+#include "core/state_machine.h"
+
+namespace tally {
+namespace {
+
+// An upper limit on what this build encodes: the longest name and seven ten-byte numbers fit.
+constexpr size_t kCommandBytesMax = 512;
+
+Bytes encode(const command::Command& command) {
+  const size_t size = command.ByteSizeLong();
+  CHECK(size <= kCommandBytesMax, "a command of {} bytes", size);
+  char bytes[kCommandBytesMax];
+  CHECK(command.SerializeToArray(bytes, static_cast<int>(size)));
+  return Bytes(std::string_view(bytes, size));
+}
+
+// The length of the valid UTF-8 sequence at the start of `text`, 0 when there is none: no overlong
+// forms, no surrogates, nothing above U+10FFFF (Unicode table 3-7). REQUIRES: !text.empty().
+size_t utf8_sequence_bytes(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  const uint8_t first = byte(0);
+  if (first < 0x80) return 1;
+  size_t size = 0;
+  uint8_t second_min = 0x80;
+  uint8_t second_max = 0xBF;
+  if (first >= 0xC2 && first <= 0xDF) {
+    size = 2;
+  } else if (first >= 0xE0 && first <= 0xEF) {
+    size = 3;
+    if (first == 0xE0) second_min = 0xA0;
+    if (first == 0xED) second_max = 0x9F;
+  } else if (first >= 0xF0 && first <= 0xF4) {
+    size = 4;
+    if (first == 0xF0) second_min = 0x90;
+    if (first == 0xF4) second_max = 0x8F;
+  }
+  if (size == 0 || text.size() < size) return 0;
+  if (byte(1) < second_min || byte(1) > second_max) return 0;
+  for (size_t i = 2; i < size; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  return size;
+}
+
+constexpr size_t kWordBytes = 8;
+
+// True when the next eight bytes are there and all ASCII: the fast way through most names.
+bool is_ascii_word(std::string_view text) {
+  return text.size() >= kWordBytes &&
+         (get_little_endian<uint64_t>(text.data()) & 0x8080808080808080) == 0;
+}
+
+}  // namespace
+
+std::string counter_name_error(std::string_view name) {
+  if (name.empty()) return "the counter name is empty; give 1 to 255 bytes of UTF-8";
+  if (name.size() > kCounterNameBytesMax) {
+    return fmt::format("the counter name has {} bytes; at most {} are allowed", name.size(),
+                       kCounterNameBytesMax);
+  }
+  for (size_t at = 0; at < name.size();) {
+    if (is_ascii_word(name.substr(at))) {
+      at += kWordBytes;
+      continue;
+    }
+    const size_t size = utf8_sequence_bytes(name.substr(at));
+    if (size == 0) {
+      return fmt::format("the counter name is not valid UTF-8 at byte {} (0x{:02x})", at,
+                         static_cast<uint8_t>(name[at]));
+    }
+    at += size;
+  }
+  return {};
+}
+
+Bytes encode_open_session(const SessionLimits& limits) {
+  CHECK(limits.timeout.count() >= 0, "a session timeout of {} ns", limits.timeout.count());
+  command::Command command;
+  command::OpenSession& open = *command.mutable_open_session();
+  open.set_timeout_ns(static_cast<uint64_t>(limits.timeout.count()));
+  open.set_session_count_max(limits.session_count_max);
+  return encode(command);
+}
+
+Bytes encode_increment(const IncrementAndGetRequest& request) {
+  const std::string name_error = counter_name_error(request.name);
+  CHECK(name_error.empty(), "{}", name_error);
+  // Reused, so that encoding allocates nothing but the command itself.
+  thread_local command::Command command;
+  command.Clear();
+  command::Increment& increment = *command.mutable_increment();
+  increment.set_name(request.name);
+  increment.set_delta(request.delta);
+  if (request.lower) increment.set_lower(*request.lower);
+  if (request.upper) increment.set_upper(*request.upper);
+  increment.set_session(request.session.value());
+  increment.set_sequence(request.sequence);
+  increment.set_first_outstanding(request.first_outstanding);
+  return encode(command);
+}
+
+}  // namespace tally

@@ -1,0 +1,164 @@
+// Node: the thin driver that joins Raft, the state machine and the seam. Identical in both worlds.
+//
+// One increment's way: a ClientRequest is received, becomes a proposal, one Raft step takes it with
+// all else that the wake-up brought, its append messages leave while the log write is in flight
+// (one at a time, what comes meanwhile joins the next: group commit), acknowledgements commit it,
+// the state machine applies it, the waiting client is answered.
+//
+// Everything that waits is bounded in count and time, and every request gets one answer that tells
+// the truth about what became of it (Outcome in core/message.h).
+//
+// It refuses to know how bytes travel or are stored, and it never reads a clock but its own.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/env.h"
+#include "core/message.h"
+#include "core/note.h"
+#include "core/raft.h"
+#include "core/state_machine.h"
+#include "core/storage.h"
+
+namespace tally {
+
+struct NodeConfig {
+  Identity identity;  // identity.node_id is raft.id
+  RaftConfig raft;
+  SessionLimits session_limits;         // put into the sessions this node opens as leader
+  uint64_t waiting_count_max = 10'000;  // requests waiting at this node; more are refused as busy
+  Duration request_timeout = std::chrono::seconds(5);  // then the client hears kUnknown
+  // Differs between any two starts of any node, so that an answer to a request forwarded before a
+  // restart is never taken for the answer to one forwarded after it.
+  uint64_t incarnation = 0;
+};
+
+// Empty when the options fit together, else what is wrong with which one.
+std::string config_error(const NodeConfig& config);
+
+class Node final : public StorageClient {
+ public:
+  // The seam's objects outlive the node. REQUIRES: config_error(config) is empty.
+  Node(const NodeConfig& config, Clock& clock, Network& network, Storage& storage);
+
+  // Recovers from storage (blocking) and, when that is possible, takes part from here on. Call
+  // once, first. When the outcome is kDamaged or kRefused the node stays out: running() is false.
+  Recovered::Outcome start();
+
+  // Queues what has arrived. Nothing happens before the next wake().
+  void receive(Envelope&& envelope);
+  void on_storage_done(bool durable, const std::string& error) override;
+
+  // Takes everything that is queued, and the time, in one step. Call after a callback brought
+  // something and when the clock's deadline has come; spurious calls are harmless.
+  void wake();
+
+  // False before start(), after a failed start, and after storage failed (fail-stop): a node that
+  // does not run sends and answers nothing.
+  bool running() const { return raft_.has_value() && !failed_; }
+  // What stopped it, or what recovery had to say; empty when nothing.
+  const std::string& message() const { return message_; }
+
+  // For oracles, metrics and the trace. REQUIRES: running() or stopped after running.
+  const Raft& raft() const { return *raft_; }
+  const StateMachine& state() const { return state_; }
+  // What happened in the last wake(): Raft's output of that step, and all notes in order.
+  const Output& last_output() const { return output_; }
+  const std::vector<Note>& last_notes() const { return notes_; }
+  // Everything handed to storage up to this persist number is durable.
+  uint64_t durable_number() const { return durable_number_; }
+  size_t waiting_count() const {
+    return writes_.size() + reads_.size() + forwards_.size();
+  }
+
+ private:
+  // A proposal whose client waits. In log order.
+  struct WaitingWrite {
+    uint64_t context;
+    Endpoint client;
+    uint64_t request_id;
+    Time deadline;
+    LogIndex index;  // 0 until Raft accepted it
+  };
+  struct WaitingRead {
+    uint64_t context;
+    Endpoint client;
+    uint64_t request_id;
+    Time deadline;
+    LogIndex index;  // 0 until Raft confirmed it
+    bool refused = false;
+    std::string name;
+  };
+  // A request passed on to the leader.
+  struct Forward {
+    Endpoint client;  // 0 once answered
+    uint64_t request_id;
+    Time deadline;
+    bool write;
+  };
+
+  void take_inbox(Time now);
+  void admit(Envelope&& envelope, Time now);
+  void forward(Endpoint client, ClientRequest&& request, Time now);
+  void on_forward_answer(const ValueResponse& response);
+  void release_sends();
+  void handle_output();
+  void settle_proposals();
+  void owe_writes();
+  void maybe_write();
+  void apply_committed();
+  void note_apply(const ApplyResult& result);
+  void serve_reads();
+  void expire_waiting(Time now);
+  void update_deadline();
+
+  void answer(Endpoint client, uint64_t request_id, Outcome outcome, Reason reason,
+              int64_t value = 0);
+  void answer_refused(Endpoint client, uint64_t request_id);
+  void note(NoteKind kind, NodeId peer = kNoNode, uint64_t a = 0, uint64_t b = 0) {
+    notes_.push_back(Note{kind, peer, a, b});
+  }
+
+  const NodeConfig config_;
+  Clock& clock_;
+  Network& network_;
+  Storage& storage_;
+
+  std::optional<Raft> raft_;  // empty until started
+  StateMachine state_;
+  bool failed_ = false;
+  std::string message_;
+
+  std::vector<Envelope> inbox_;
+  std::vector<Input> inputs_;  // reused
+  Output output_;              // reused
+  std::vector<Note> notes_;    // of the last wake()
+
+  // Durability. Raft numbers what must persist; a write covers everything up to its number.
+  struct SendAfter {
+    uint64_t number;
+    Envelope envelope;
+  };
+  std::deque<SendAfter> send_after_;
+  bool hard_state_owed_ = false;
+  LogIndex entries_owed_from_;     // 0: none
+  uint64_t owed_number_ = 0;       // newest number handed out by Raft
+  bool write_in_flight_ = false;
+  uint64_t in_flight_number_ = 0;  // what the write in flight covers
+  uint64_t durable_number_ = 0;
+  bool synced_news_ = false;       // a sync completed since the last step
+  StorageWrite write_;             // reused
+
+  // Contexts and forward ids count up, so position = number - that of the front.
+  std::deque<WaitingWrite> writes_;
+  std::deque<WaitingRead> reads_;
+  uint64_t next_context_ = 1;
+  std::deque<Forward> forwards_;
+  uint64_t forward_id_front_;
+};
+
+}  // namespace tally

@@ -1,0 +1,207 @@
+#include "core/raft.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/check.h"
+#include "core/draw.h"
+
+namespace tally {
+
+std::string config_error(const RaftConfig& config) {
+  const auto is_member = std::find(config.voters.begin(), config.voters.end(), config.id);
+  if (config.id == kNoNode) return "node id 0 is reserved: ids count from 1";
+  if (is_member == config.voters.end()) {
+    return fmt::format("node {} is not among the voters", config.id.value());
+  }
+  for (size_t i = 0; i < config.voters.size(); ++i) {
+    if (config.voters[i] == kNoNode) return "voter id 0 is reserved: ids count from 1";
+    for (size_t j = 0; j < i; ++j) {
+      if (config.voters[i] == config.voters[j]) {
+        return fmt::format("voter {} is named twice", config.voters[i].value());
+      }
+    }
+  }
+  if (config.heartbeat_interval <= Duration(0)) return "the heartbeat interval must be above 0";
+  if (config.election_timeout_min < 2 * config.heartbeat_interval) {
+    return fmt::format(
+        "the minimal election timeout ({} ns) must be at least twice the heartbeat interval ({} ns)",
+        config.election_timeout_min.count(), config.heartbeat_interval.count());
+  }
+  if (config.append_entry_count_max == 0) return "an append must be allowed at least one entry";
+  if (config.inflight_append_count_max == 0) return "at least one append must be allowed in flight";
+  return {};
+}
+
+std::string_view to_string(Raft::Role role) {
+  switch (role) {
+    case Raft::Role::kFollower:
+      return "follower";
+    case Raft::Role::kPreCandidate:
+      return "pre-candidate";
+    case Raft::Role::kCandidate:
+      return "candidate";
+    case Raft::Role::kLeader:
+      return "leader";
+  }
+  return "?";
+}
+
+void Output::clear() {
+  send_now.clear();
+  send_after.clear();
+  persist = {};
+  persist_number = 0;
+  accepted.clear();
+  refused.clear();
+  reads_ready.clear();
+  reads_refused.clear();
+  lost_leadership = false;
+  deadline = kNever;
+  notes.clear();
+}
+
+Raft::Raft(const RaftConfig& config, HardState hard_state, std::vector<Entry> entries, Time now)
+    : config_(config), now_(now), hard_state_(hard_state), log_(std::move(entries)) {
+  const std::string error = config_error(config_);
+  CHECK(error.empty(), "{}", error);
+  reset_election_deadline();
+}
+
+void Raft::step(Time now, std::span<Input> inputs, Output& out) {
+  CHECK(now >= now_, "time went back by {} ns", (now_ - now).count());
+  now_ = now;
+  out_ = &out;
+  out.clear();
+  for (Input& input : inputs) {
+    if (auto* received = std::get_if<Received>(&input)) {
+      on_received(*received);
+    } else if (auto* propose = std::get_if<Propose>(&input)) {
+      on_propose(*propose);
+    } else if (auto* read = std::get_if<ReadRequest>(&input)) {
+      on_read_request(*read);
+    } else if (auto* synced = std::get_if<Synced>(&input)) {
+      on_synced(synced->persist_number);
+    }
+  }
+  on_time();
+  if (is_leader()) replicate();
+  finish_step();
+  out_ = nullptr;
+}
+
+void Raft::on_received(Received& received) {
+  if (auto* append = std::get_if<AppendRequest>(&received.message)) {
+    on_append_request(received.from, *append);
+  } else if (auto* append_reply = std::get_if<AppendReply>(&received.message)) {
+    on_append_reply(received.from, *append_reply);
+  } else if (auto* vote = std::get_if<VoteRequest>(&received.message)) {
+    on_vote_request(received.from, *vote);
+  } else if (auto* vote_reply = std::get_if<VoteReply>(&received.message)) {
+    on_vote_reply(received.from, *vote_reply);
+  } else {
+    CHECK(false, "not a Raft message");
+  }
+}
+
+void Raft::on_synced(uint64_t persist_number) {
+  while (!persisting_.empty() && persisting_.front().number <= persist_number) {
+    durable_index_ = persisting_.front().last_index;
+    durable_hard_state_ = persisting_.front().hard_state;
+    persisting_.pop_front();
+  }
+  maybe_acknowledge_synced();
+  if (role_ == Role::kCandidate) maybe_win();
+  if (is_leader()) maybe_commit();
+}
+
+void Raft::on_time() {
+  if (!is_leader()) {
+    if (now_ >= election_deadline_) start_pre_vote();
+    return;
+  }
+  check_quorum_contact();
+  if (is_leader() && !persisting_.empty() &&
+      now_ - persisting_.front().since >= config_.election_timeout_min) {
+    // A leader that cannot write serves nobody; its heartbeats must not hide that.
+    note(NoteKind::stepped_down_slow_disk, kNoNode, term().value());
+    become_follower(term(), kNoNode);
+  }
+}
+
+void Raft::finish_step() {
+  if (persist_owed()) {
+    out_->persist.hard_state = hard_state_owed_;
+    out_->persist.first_index = entries_owed_from_;
+    ++persist_number_;
+    persisting_.push_back({persist_number_, log_.last_index(), hard_state_, now_});
+    hard_state_owed_ = false;
+    entries_owed_from_ = LogIndex(0);
+  }
+  out_->persist_number = persist_number_;
+  out_->deadline = next_deadline();
+}
+
+Time Raft::next_deadline() const {
+  if (!is_leader()) return election_deadline_;
+  Time deadline = heartbeat_due_at_;
+  if (!followers_.empty()) {
+    deadline = std::min(deadline, quorum_contact_at() + config_.election_timeout_min);
+  }
+  if (!persisting_.empty()) {
+    deadline = std::min(deadline, persisting_.front().since + config_.election_timeout_min);
+  }
+  return deadline;
+}
+
+// Follows `leader` (or nobody yet) in `term`. REQUIRES: term >= this node's.
+void Raft::become_follower(Term term, NodeId leader) {
+  CHECK(term >= hard_state_.term);
+  if (is_leader()) {
+    fail_reads();
+    out_->lost_leadership = true;
+    followers_.clear();
+    reset_election_deadline();
+  }
+  if (term > hard_state_.term) set_hard_state(term, kNoNode);
+  role_ = Role::kFollower;
+  leader_ = leader;
+  votes_.clear();
+}
+
+void Raft::set_hard_state(Term term, NodeId voted_for) {
+  if (term > hard_state_.term) {
+    // What was learned of the old term's leader says nothing about the new one's log.
+    verified_index_ = LogIndex(0);
+    acknowledge_owed_ = false;
+    owed_round_ = 0;
+    election_attempt_ = 0;
+  }
+  hard_state_ = {term, voted_for};
+  hard_state_owed_ = true;
+}
+
+// §3.4: timeouts are drawn anew each time so that split votes do not repeat.
+void Raft::reset_election_deadline() {
+  const auto span = static_cast<uint64_t>(config_.election_timeout_min.count());
+  const uint64_t bits =
+      draw(config_.seed, config_.id.value(), hard_state_.term.value(), ++election_attempt_);
+  election_deadline_ =
+      now_ + config_.election_timeout_min + Duration(static_cast<int64_t>(scale(bits, span)));
+}
+
+void Raft::send(NodeId to, Message message) {
+  out_->send_now.push_back(
+      Envelope{endpoint_of(config_.id), endpoint_of(to), std::move(message)});
+}
+
+void Raft::send_durable(NodeId to, Message message) {
+  if (all_durable()) {
+    send(to, std::move(message));
+  } else {
+    out_->send_after.push_back(
+        Envelope{endpoint_of(config_.id), endpoint_of(to), std::move(message)});
+  }
+}
+
+}  // namespace tally

@@ -1,0 +1,260 @@
+// Raft as a pure step function: state and a batch of inputs in, everything to be done out.
+//
+// Thesis: Ongaro, "Consensus: Bridging Theory and Practice" (2014). Implemented: elections with
+// pre-vote (§9.6), check-quorum (§6.2), leader stickiness (§4.2.3), log replication with probe and
+// pipeline states (§3.5, §10.2.1), disk in parallel with the network (§10.2.1), commitment by own
+// term (§3.6.2), ReadIndex (§6.4). The class touches no clock, network or disk, keeps no thread and
+// draws its timeouts from a seed by key: same state and same inputs give the same outputs.
+//
+// It refuses to know: what a command means, who the clients are, how bytes travel or are stored.
+//
+// Durability: Output::persist says what must become durable, each with a number; the driver
+// answers with Synced{number}. Messages that show a term, vote or entry not yet durable leave only
+// after that: votes through Output::send_after, acknowledgements by being made when Synced arrives.
+// Deviation from figure 3.1: a leader's appends leave at once, in parallel with its own write; it
+// counts itself only up to its own durable index (§10.2.1).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/log.h"
+#include "core/message.h"
+#include "core/note.h"
+#include "core/types.h"
+
+namespace tally {
+
+struct RaftConfig {
+  NodeId id;
+  std::vector<NodeId> voters;  // all members, this node included
+  // Election timeouts are drawn from [election_timeout_min, 2 * election_timeout_min).
+  Duration election_timeout_min = std::chrono::milliseconds(1000);
+  Duration heartbeat_interval = std::chrono::milliseconds(100);
+  uint64_t seed = 0;                      // of the election timeouts
+  uint64_t append_entry_count_max = 256;  // entries in one append message
+  uint64_t append_bytes_max = 256 << 10;  // their data; one entry always fits
+  uint64_t inflight_append_count_max = 16;  // unanswered appends per follower
+};
+
+// Empty when the options fit together, else what is wrong with which one.
+std::string config_error(const RaftConfig& config);
+
+// ---- inputs
+
+struct Received {
+  NodeId from;
+  Message message;  // one of the four Raft messages
+};
+struct Propose {
+  uint64_t context;  // the driver's own number, given back in Output
+  Bytes data;
+};
+struct ReadRequest {
+  uint64_t context;
+};
+// Everything in Output::persist up to and including the one of this number is durable.
+struct Synced {
+  uint64_t persist_number;
+};
+// A step with no inputs at all is the wake-up at Output::deadline.
+using Input = std::variant<Received, Propose, ReadRequest, Synced>;
+
+// ---- outputs
+
+struct Output {
+  // Leave at once.
+  std::vector<Envelope> send_now;
+  // Leave once everything up to and including `persist_number` is durable.
+  std::vector<Envelope> send_after;
+
+  // What this step changed and must be made durable, hard state before entries.
+  struct Persist {
+    bool hard_state = false;  // Raft::hard_state()
+    LogIndex first_index;     // 0: no entries; else the log from here to its end, replacing
+                              // whatever is stored from here on
+    bool empty() const { return !hard_state && first_index == LogIndex(0); }
+  } persist;
+  uint64_t persist_number = 0;  // of the newest persist so far, this step's included
+
+  struct Accepted {
+    uint64_t context;
+    LogIndex index;
+  };
+  std::vector<Accepted> accepted;  // proposals now in the log, in order
+  std::vector<uint64_t> refused;   // proposals that never enter the log: not the leader
+
+  struct ReadReady {
+    uint64_t context;
+    LogIndex index;  // answer from the state machine once it has applied this
+  };
+  std::vector<ReadReady> reads_ready;   // in the order of their requests
+  std::vector<uint64_t> reads_refused;  // not the leader, or no longer
+
+  bool lost_leadership = false;  // was leader when the step began or during it, and is not now
+  Time deadline = kNever;        // step again at this time at the latest
+  std::vector<Note> notes;
+
+  void clear();
+};
+
+class Raft {
+ public:
+  enum class Role : uint8_t { kFollower, kPreCandidate, kCandidate, kLeader };
+
+  // Starts as a follower from what was recovered. The first step persists the hard state, so
+  // nothing recovered is shown to others before one sync has proven it durable.
+  // REQUIRES: config_error(config) is empty; entries contiguous from index 1.
+  Raft(const RaftConfig& config, HardState hard_state, std::vector<Entry> entries, Time now);
+
+  // Takes one batch of inputs in order, then looks at the time. `inputs` is consumed; `out` is
+  // cleared first and reused. `now` never goes back between steps.
+  void step(Time now, std::span<Input> inputs, Output& out);
+
+  NodeId id() const { return config_.id; }
+  Role role() const { return role_; }
+  bool is_leader() const { return role_ == Role::kLeader; }
+  Term term() const { return hard_state_.term; }
+  const HardState& hard_state() const { return hard_state_; }
+  // Whom this node believes to lead its term; kNoNode when it knows none.
+  NodeId leader() const { return leader_; }
+  const Log& log() const { return log_; }
+  LogIndex commit_index() const { return commit_index_; }
+  // How far this node's own log is durable (lowered when a conflict truncates the log).
+  LogIndex durable_index() const { return durable_index_; }
+
+ private:
+  // Where a leader stands with one follower (§3.5, §10.2.1).
+  struct Progress {
+    NodeId id;
+    enum class State : uint8_t {
+      kProbe,     // its log is not known to match: one append at a time
+      kPipeline,  // it matches: entries leave without waiting for answers
+    } state = State::kProbe;
+    LogIndex match_index;       // durable there and equal to ours; only rises within a term
+    LogIndex next_index;        // the next entry to send; always above match_index
+    bool probe_outstanding = false;    // kProbe: an append is unanswered
+    std::deque<LogIndex> inflight;     // kPipeline: last index of each unanswered append
+    uint64_t round_acknowledged = 0;   // newest read confirmation it answered
+    Time contact_at;  // when the newest message it answered was *sent*, by this node's clock
+  };
+  struct Persisting {
+    uint64_t number;
+    LogIndex last_index;  // durable up to here once synced; lowered by truncation
+    HardState hard_state;
+    Time since;
+  };
+  struct PendingRead {
+    uint64_t context;
+    LogIndex index;
+    uint64_t round;
+  };
+
+  // raft.cpp: common
+  void on_received(Received& received);
+  void on_synced(uint64_t persist_number);
+  void on_time();
+  void finish_step();
+  void become_follower(Term term, NodeId leader);
+  void set_hard_state(Term term, NodeId voted_for);
+  void reset_election_deadline();
+  Time next_deadline() const;
+  bool all_durable() const { return persisting_.empty() && !persist_owed(); }
+  bool persist_owed() const { return hard_state_owed_ || entries_owed_from_ != LogIndex(0); }
+  void send(NodeId to, Message message);          // at once
+  void send_durable(NodeId to, Message message);  // once all that it may show is durable
+  void note(NoteKind kind, NodeId peer = kNoNode, uint64_t a = 0, uint64_t b = 0) {
+    out_->notes.push_back(Note{kind, peer, a, b});
+  }
+  size_t quorum() const { return config_.voters.size() / 2 + 1; }
+
+  // raft_election.cpp
+  void start_pre_vote();
+  void start_election();
+  void request_votes(bool pre_vote);
+  void maybe_win();
+  void on_vote_request(NodeId from, const VoteRequest& request);
+  void on_vote_reply(NodeId from, const VoteReply& reply);
+  bool is_up_to_date(const VoteRequest& request) const;
+  bool hears_other_leader(NodeId candidate) const;
+  void become_leader();
+
+  // raft_follower.cpp
+  void on_append_request(NodeId from, AppendRequest& request);
+  bool append_entries(AppendRequest& request);
+  void refuse_append(NodeId from, const AppendRequest& request);
+  void acknowledge(const AppendRequest& request, LogIndex verified);
+  void maybe_acknowledge_synced();
+  void advance_commit(LogIndex index);
+
+  // raft_leader.cpp
+  void on_propose(Propose& propose);
+  void on_read_request(const ReadRequest& request);
+  void on_append_reply(NodeId from, const AppendReply& reply);
+  void on_append_success(Progress& progress, const AppendReply& reply);
+  void on_append_refusal(Progress& progress, const AppendReply& reply);
+  void append_to_log(EntryType type, Bytes data);
+  void replicate();
+  void replicate_to(Progress& progress, bool heartbeat_due);
+  void send_append(Progress& progress, bool with_entries);
+  void maybe_commit();
+  void confirm_reads();
+  void fail_reads();
+  void check_quorum_contact();
+  Time quorum_contact_at() const;
+  LogTime log_time_now() const;
+  Progress* find_progress(NodeId id);
+  // The value that a quorum has reached: the quorum-th largest of `own` and one per follower.
+  template <class Value, class Get>
+  Value quorum_value(Value own, Get get) const;
+
+  const RaftConfig config_;
+  Time now_;
+  Output* out_ = nullptr;  // valid during step only
+
+  // Common to all roles.
+  HardState hard_state_;
+  Log log_;
+  LogIndex commit_index_;  // highest entry known committed; only rises
+  Role role_ = Role::kFollower;
+  NodeId leader_;          // of the current term; kNoNode when not known
+  Time leader_heard_at_;   // when its newest append arrived; meaningless without leader_
+  Time election_deadline_;
+  uint64_t election_attempt_ = 0;  // timeouts drawn in this term
+
+  // Durability: what was handed out to be made durable, and how far that has come.
+  bool hard_state_owed_ = true;    // to be put into this step's persist
+  LogIndex entries_owed_from_;     // likewise; 0 when none
+  uint64_t persist_number_ = 0;
+  std::deque<Persisting> persisting_;  // handed out, not yet synced, oldest first
+  LogIndex durable_index_;
+  HardState durable_hard_state_;
+
+  // Follower.
+  LogIndex verified_index_;      // log equals the leader's up to here, this term; 0 when unknown
+  bool acknowledge_owed_ = false;  // an append waits for its sync to be acknowledged
+  uint64_t owed_round_ = 0;        // echoes of the newest append that waits
+  Time owed_sent_at_;
+
+  // Pre-candidate and candidate: who said yes, this node included.
+  std::vector<NodeId> votes_;
+
+  // Leader.
+  std::vector<Progress> followers_;
+  Time heartbeat_due_at_;
+  LogIndex term_start_index_;  // of the no-op of this leadership
+  uint64_t read_round_ = 0;
+  bool read_round_new_ = false;  // reads joined in this step: broadcast
+  std::deque<PendingRead> pending_reads_;
+  LogTime log_time_base_;      // log time when this leadership began...
+  Time log_time_anchor_;       // ...at this time of the own clock
+};
+
+std::string_view to_string(Raft::Role role);
+
+}  // namespace tally

@@ -1,0 +1,237 @@
+// A leader's side: proposals, replication, commitment, reads (thesis §3.5, §3.6.2, §6.2, §6.4,
+// §10.2.1).
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <utility>
+
+#include "core/check.h"
+#include "core/raft.h"
+
+namespace tally {
+
+template <class Value, class Get>
+Value Raft::quorum_value(Value own, Get get) const {
+  std::array<Value, 16> values;
+  CHECK(followers_.size() < values.size());
+  size_t count = 0;
+  values[count++] = own;
+  for (const Progress& progress : followers_) values[count++] = get(progress);
+  std::sort(values.begin(), values.begin() + static_cast<ptrdiff_t>(count), std::greater<>());
+  return values[quorum() - 1];
+}
+
+void Raft::on_propose(Propose& propose) {
+  if (!is_leader()) {
+    out_->refused.push_back(propose.context);
+    return;
+  }
+  append_to_log(EntryType::kCommand, std::move(propose.data));
+  out_->accepted.push_back({propose.context, log_.last_index()});
+}
+
+void Raft::append_to_log(EntryType type, Bytes data) {
+  Entry entry;
+  entry.index = log_.last_index() + 1;
+  entry.term = term();
+  entry.log_time = log_time_now();
+  entry.type = type;
+  entry.data = std::move(data);
+  if (entries_owed_from_ == LogIndex(0)) entries_owed_from_ = entry.index;
+  log_.append(std::move(entry));
+}
+
+// Log time goes on from the last entry's stamp by this leader's own elapsed time; clocks of
+// different nodes are never compared.
+LogTime Raft::log_time_now() const {
+  const auto elapsed = static_cast<uint64_t>((now_ - log_time_anchor_).count());
+  return std::max(log_.last_log_time(), log_time_base_ + elapsed);
+}
+
+// §6.4: the read waits for what was committed when it came, and for the own no-op, before which a
+// new leader cannot know that; and for a quorum to confirm, later, that it still leads.
+void Raft::on_read_request(const ReadRequest& request) {
+  if (!is_leader()) {
+    out_->reads_refused.push_back(request.context);
+    return;
+  }
+  if (!read_round_new_) ++read_round_;
+  read_round_new_ = true;
+  pending_reads_.push_back(
+      {request.context, std::max(commit_index_, term_start_index_), read_round_});
+}
+
+Raft::Progress* Raft::find_progress(NodeId id) {
+  for (Progress& progress : followers_) {
+    if (progress.id == id) return &progress;
+  }
+  return nullptr;
+}
+
+void Raft::on_append_reply(NodeId from, const AppendReply& reply) {
+  if (reply.term > term()) {
+    note(is_leader() ? NoteKind::stepped_down_higher_term : NoteKind::higher_term_seen, from,
+         reply.term.value(), term().value());
+    become_follower(reply.term, kNoNode);
+    return;
+  }
+  Progress* progress = is_leader() ? find_progress(from) : nullptr;
+  if (reply.term < term() || progress == nullptr) {
+    note(NoteKind::append_reply_ignored_stale, from, reply.term.value(), term().value());
+    return;
+  }
+  // Success or not, it follows this leader: contact, and confirmation of reads.
+  progress->contact_at = std::max(progress->contact_at, reply.sent_at);
+  progress->round_acknowledged = std::max(progress->round_acknowledged, reply.round);
+  if (reply.success) {
+    on_append_success(*progress, reply);
+  } else {
+    on_append_refusal(*progress, reply);
+  }
+  confirm_reads();
+}
+
+void Raft::on_append_success(Progress& progress, const AppendReply& reply) {
+  CHECK(reply.match_index <= log_.last_index(), "n{} acknowledges {}, log ends at {}",
+        progress.id.value(), reply.match_index.value(), log_.last_index().value());
+  const bool advanced = reply.match_index > progress.match_index;
+  if (advanced) progress.match_index = reply.match_index;
+  while (!progress.inflight.empty() && progress.inflight.front() <= progress.match_index) {
+    progress.inflight.pop_front();
+  }
+  if (progress.state == Progress::State::kProbe) {
+    progress.state = Progress::State::kPipeline;
+    progress.probe_outstanding = false;
+    progress.next_index = std::max(progress.match_index, reply.prev_log_index) + 1;
+    note(NoteKind::pipelining, progress.id, progress.match_index.value());
+  }
+  progress.next_index = std::max(progress.next_index, progress.match_index + 1);
+  if (advanced) maybe_commit();
+}
+
+void Raft::on_append_refusal(Progress& progress, const AppendReply& reply) {
+  const bool probe = progress.state == Progress::State::kProbe;
+  const bool stale = probe ? reply.prev_log_index + 1 != progress.next_index
+                           : reply.prev_log_index <= progress.match_index;
+  if (stale) {
+    note(NoteKind::refusal_ignored_stale, progress.id, reply.prev_log_index.value(),
+         progress.match_index.value());
+    return;
+  }
+  const LogIndex agree = log_.last_index_not_above(reply.conflict_index, reply.conflict_term);
+  progress.state = Progress::State::kProbe;
+  progress.probe_outstanding = false;
+  progress.inflight.clear();
+  progress.next_index = std::max(agree, progress.match_index) + 1;
+  note(NoteKind::probing, progress.id, progress.next_index.value());
+}
+
+void Raft::replicate() {
+  const bool heartbeat_due = now_ >= heartbeat_due_at_;
+  if (heartbeat_due) heartbeat_due_at_ = now_ + config_.heartbeat_interval;
+  for (Progress& progress : followers_) replicate_to(progress, heartbeat_due || read_round_new_);
+  if (read_round_new_) {
+    read_round_new_ = false;
+    confirm_reads();  // a quorum of one has nobody to ask
+  }
+}
+
+void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
+  if (progress.state == Progress::State::kProbe) {
+    if (!progress.probe_outstanding || heartbeat_due) {
+      progress.probe_outstanding = true;
+      send_append(progress, /*with_entries=*/true);
+    }
+    return;
+  }
+  bool sent = false;
+  while (progress.next_index <= log_.last_index()) {
+    if (progress.inflight.size() >= config_.inflight_append_count_max) {
+      note(NoteKind::pipeline_full, progress.id, progress.inflight.size());
+      break;
+    }
+    send_append(progress, /*with_entries=*/true);
+    sent = true;
+  }
+  if (heartbeat_due && !sent) send_append(progress, /*with_entries=*/false);
+}
+
+// Sends the entries from next_index on, as many as one message may hold, or none. Without entries
+// it still names the entry before next_index, so a lost append is noticed at the next heartbeat.
+void Raft::send_append(Progress& progress, bool with_entries) {
+  AppendRequest request;
+  request.term = term();
+  request.prev_log_index = progress.next_index - 1;
+  request.prev_log_term = log_.term_at(request.prev_log_index);
+  request.commit_index = commit_index_;
+  request.round = read_round_;
+  request.sent_at = now_;
+  if (with_entries) {
+    uint64_t bytes = 0;
+    LogIndex index = progress.next_index;
+    while (index <= log_.last_index() &&
+           request.entries.size() < config_.append_entry_count_max) {
+      const Entry& entry = log_.at(index);
+      bytes += entry.data.size();
+      if (!request.entries.empty() && bytes > config_.append_bytes_max) break;
+      request.entries.push_back(entry);
+      ++index;
+    }
+    if (progress.state == Progress::State::kPipeline) {
+      progress.next_index = index;
+      progress.inflight.push_back(index - 1);
+    }
+  }
+  send(progress.id, std::move(request));
+}
+
+// §3.6.2: an entry is committed once a quorum holds it durably, but only entries of the own term
+// are counted; older ones are committed with them.
+void Raft::maybe_commit() {
+  const LogIndex reached =
+      quorum_value(durable_index_, [](const Progress& progress) { return progress.match_index; });
+  if (reached <= commit_index_) return;
+  if (log_.term_at(reached) != term()) {
+    note(NoteKind::commit_waits_for_own_term, kNoNode, reached.value(),
+         log_.term_at(reached).value());
+    return;
+  }
+  advance_commit(reached);
+}
+
+void Raft::confirm_reads() {
+  if (pending_reads_.empty()) return;
+  const uint64_t confirmed = quorum_value(
+      read_round_, [](const Progress& progress) { return progress.round_acknowledged; });
+  uint64_t count = 0;
+  while (!pending_reads_.empty() && pending_reads_.front().round <= confirmed) {
+    out_->reads_ready.push_back({pending_reads_.front().context, pending_reads_.front().index});
+    pending_reads_.pop_front();
+    ++count;
+  }
+  if (count > 0) {
+    note(NoteKind::read_confirmed, kNoNode, count, out_->reads_ready.back().index.value());
+  }
+}
+
+void Raft::fail_reads() {
+  read_round_new_ = false;
+  if (pending_reads_.empty()) return;
+  note(NoteKind::read_failed, kNoNode, pending_reads_.size());
+  for (const PendingRead& read : pending_reads_) out_->reads_refused.push_back(read.context);
+  pending_reads_.clear();
+}
+
+Time Raft::quorum_contact_at() const {
+  return quorum_value(now_, [](const Progress& progress) { return progress.contact_at; });
+}
+
+// §6.2: a leader that no quorum answers steps down, so that its clients look elsewhere. The age of
+// contact is counted from the sending, not from the answer.
+void Raft::check_quorum_contact() {
+  if (now_ - quorum_contact_at() < config_.election_timeout_min) return;
+  note(NoteKind::stepped_down_no_quorum, kNoNode, term().value());
+  become_follower(term(), kNoNode);
+}
+
+}  // namespace tally

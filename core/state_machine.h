@@ -1,0 +1,165 @@
+// The replicated state machine: named 64-bit counters and the exactly-once sessions beside them.
+//
+// Deterministic: apply() sees the entry and the state and nothing else, no clock, no randomness, no
+// option of this node (limits that matter travel inside the commands). Counters and sessions are
+// one state: neither is ever saved, hashed or restored without the other.
+//
+// A counter that is 0 and a counter that never was are the same thing, everywhere: value(),
+// counter_count() and state_hash() see only counters other than 0, and none is kept for a 0. So a
+// zero delta, a refused increment and an increment back to 0 leave no trace among the counters.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/entry.h"
+#include "core/message.h"
+#include "core/types.h"
+
+namespace tally {
+
+namespace command {
+class Command;    // core/command.proto
+class Increment;
+class OpenSession;
+}  // namespace command
+
+// Limits the proposer puts into the commands, so that every replica applies the same ones.
+struct SessionLimits {
+  Duration timeout = std::chrono::minutes(10);  // a session idle longer than this in log time ends
+  uint64_t session_count_max = 100'000;         // a full table refuses to open, never evicts
+};
+
+// A request may be at most this far above its session's first outstanding sequence, so a session
+// never keeps more results than this. Part of the replicated semantics: never an option.
+inline constexpr uint64_t kSessionWindow = 64;
+inline constexpr size_t kCounterNameBytesMax = 255;
+
+// Empty when `name` is a valid counter name (1 to 255 bytes of UTF-8), else what is wrong with it.
+std::string counter_name_error(std::string_view name);
+
+// Encodes a command once, at proposal. REQUIRES: limits.timeout >= 0.
+Bytes encode_open_session(const SessionLimits& limits);
+// REQUIRES: counter_name_error(request.name).empty(); answer kBadRequest to a user before this.
+Bytes encode_increment(const IncrementAndGetRequest& request);
+
+// What applying one entry answered to whoever proposed it.
+struct ApplyResult {
+  Outcome outcome = Outcome::kOk;
+  Reason reason = Reason::kNone;
+  int64_t value = 0;      // the new value, or the opened session's id; 0 when refused
+  bool duplicate = false; // answered from the session, executed nothing
+
+  friend bool operator==(const ApplyResult&, const ApplyResult&) = default;
+};
+
+class StateMachine {
+ public:
+  StateMachine();
+  ~StateMachine();
+  StateMachine(StateMachine&&) noexcept;
+  StateMachine& operator=(StateMachine&&) noexcept;
+
+  // Applies the next entry: first advances log time and expires sessions, then executes
+  // (thesis §6.3). REQUIRES: entry.index == applied_index() + 1. A command that does not decode
+  // is a failed CHECK: it is never applied as something else.
+  //
+  // An increment answers, by the first line that fits (every one that finds its session alive
+  // counts as a use: it renews the session and may raise its first outstanding sequence):
+  //   session unknown or expired                    kRejected, kExpired
+  //   sequence below first outstanding              kRejected, kStaleSequence
+  //   kSessionWindow or more above it               kRejected, kWindow
+  //   sequence answered before                      that answer, `duplicate`; executes nothing
+  //   value + delta outside 64 bits                 kRejected, kOverflow; remembered
+  //   value + delta outside [lower, upper]          kRejected, kBounds; remembered
+  //   otherwise                                     kOk, the new value; remembered
+  ApplyResult apply(const Entry& entry);
+
+  LogIndex applied_index() const { return applied_index_; }
+  LogTime log_time() const { return log_time_; }
+  // 0 when absent.
+  int64_t value(std::string_view name) const;
+  // Counters other than 0.
+  size_t counter_count() const { return counters_.size(); }
+  size_t session_count() const { return sessions_.size(); }
+
+  // A hash of the whole state (counters, sessions, log time), kept incrementally: equal states have
+  // equal hashes on every replica and in every build.
+  uint64_t state_hash() const { return state_hash_; }
+  // A chain over state_hash() after every entry applied: equal iff all states on the way were.
+  uint64_t history_hash() const { return history_hash_; }
+
+ private:
+  struct Counter {
+    int64_t value = 0;       // never 0 between two applies
+    uint64_t name_hash = 0;  // XXH3 of the name
+    uint64_t hash = 0;       // this counter's share of hash_sum_
+  };
+  // Looks counters up by string_view. Not noexcept on purpose: libstdc++ then caches hashes in the
+  // nodes, and a lookup never hashes another counter's name.
+  struct NameHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view name) const;
+  };
+  using Counters = std::unordered_map<std::string, Counter, NameHash, std::equal_to<>>;
+
+  // A remembered answer to one sequence.
+  struct Answer {
+    uint64_t sequence = 0;
+    int64_t value = 0;
+    Outcome outcome = Outcome::kOk;
+    Reason reason = Reason::kNone;
+  };
+  struct Session {
+    uint64_t first_outstanding = 1;  // only rises; answers below it are forgotten
+    uint64_t timeout_ns = 0;
+    LogTime expires_at;           // last use plus timeout; ends once log time is above it
+    std::vector<Answer> answers;  // ascending by sequence; at most kSessionWindow
+    uint64_t answers_hash = 0;    // sum over the answers' hashes
+    uint64_t hash = 0;            // this session's share of hash_sum_
+  };
+  // When a session has to be looked at again: at or before it expires.
+  struct Deadline {
+    LogTime at;
+    uint64_t session = 0;
+    auto operator<=>(const Deadline&) const = default;
+  };
+
+  static uint64_t answer_hash(const Answer& answer);
+  void advance_log_time(LogTime time);
+  void expire_sessions();
+  ApplyResult execute(const Entry& entry);
+  ApplyResult open_session(const command::OpenSession& open, LogIndex index);
+  ApplyResult increment(const command::Increment& request);
+  ApplyResult answer_increment(const command::Increment& request, Session& session);
+  ApplyResult add_to_counter(const command::Increment& request);
+  void store_counter(std::string_view name, Counters::iterator found, int64_t value);
+  void raise_first_outstanding(uint64_t first_outstanding, Session& session);
+  void rehash_session(uint64_t id, Session& session);
+
+  LogIndex applied_index_;  // of the last entry applied; 0 before the first
+  LogTime log_time_;        // highest stamp applied; never goes back
+  // Both maps are for lookup only: nothing ever iterates over them (DESIGN §6).
+  Counters counters_;
+  std::unordered_map<uint64_t, Session> sessions_;  // by id
+  // Min-heap with exactly one item per session. Lazy: uses of a session leave it where it is, and
+  // an item that comes up early goes back with the session's present deadline.
+  std::vector<Deadline> deadlines_;
+  // Nodes of counters that became 0, to be used again: a counter swinging around 0 allocates
+  // nothing. At most kSpareCountersMax.
+  std::vector<Counters::node_type> spare_counters_;
+
+  uint64_t hash_sum_ = 0;  // sum (mod 2^64) of the hashes of all counters and sessions
+  uint64_t state_hash_ = 0;
+  uint64_t history_hash_ = 0;
+
+  std::unique_ptr<command::Command> command_;  // decoded into, over and over
+};
+
+}  // namespace tally

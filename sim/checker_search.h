@@ -1,0 +1,13 @@
+// Cases D and E: counters that move both ways, by search.
+#pragma once
+
+#include "sim/checker_model.h"
+
+namespace tally::sim::checker {
+
+// Covers every history. Exact where it answers kOk (with `order`) or kViolation (with `why`);
+// kUndecided, with `why` naming where it was stuck, when `*budget` (counted down) is spent.
+Answer solve_search(const CounterOps& ops, uint64_t* budget, Linearization& order,
+                    Explanation& why);
+
+}  // namespace tally::sim::checker

@@ -1,0 +1,129 @@
+// A machine of the simulated world: a clock, a disk, and, while it is up, the node that runs on it.
+//
+// The disk and the clock outlive crashes; the node does not. The machine is the node's Clock and
+// Network and its disk's host. It stalls what comes for a paused node, wakes the node, and carries
+// out a crash point exactly: from the point on nothing that the callback does has an effect, and
+// the node is gone when the callback has returned.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/env.h"
+#include "core/node.h"
+#include "sim/event_queue.h"
+#include "sim/scenario.pb.h"
+#include "sim/sim_disk.h"
+#include "sim/sim_network.h"
+#include "storage/wal.h"
+
+namespace tally::sim {
+
+class Oracles;
+
+// What all machines of a run share.
+struct MachineEnv {
+  uint64_t seed;
+  const Params& params;
+  EventQueue& queue;
+  SimNetwork& network;
+  Oracles& oracles;
+};
+
+class Machine final : public tally::Clock, public tally::Network, private SimDiskHost {
+ public:
+  enum class State : uint8_t {
+    kDown,    // no node; after a crash or a stop
+    kUp,
+    kPaused,  // stands still; what comes for it waits
+    kFrozen,  // left out of the liveness phase for good
+  };
+
+  // `number` is 0-based; the node's id is one higher.
+  Machine(const MachineEnv& env, uint32_t number);
+
+  // Starts a node on what the disk holds. REQUIRES: down.
+  void start();
+  // Power loss: what was not synced is drawn. Ignored when down.
+  void crash();
+  // The process dies; what it wrote stays in the page cache. Ignored when down.
+  void kill();
+  void pause();
+  void resume();
+  void freeze();
+  void jump_clock(Duration by) { clock_offset_ += by; rearm(); }
+  void set_disk_slowdown(uint32_t factor) { disk_.set_slowdown(factor); }
+  // The node crashes at its next `point`; until disarmed.
+  void arm_crash_point(DiskPoint point) { crash_point_ = point; }
+  void disarm_crash_point() { crash_point_.reset(); }
+
+  // Events. Each returns whether the node took a step (its last output is then worth a look).
+  bool on_deliver(Envelope&& envelope);
+  bool on_timer(uint64_t generation);
+  bool on_wake(uint64_t incarnation);
+  bool on_disk(uint64_t operation);
+  // Keeps an event for a paused machine until it resumes.
+  void stall(const Event& event) { stalled_.push_back(event); }
+  bool timer_is_current(uint64_t generation) const { return generation == timer_generation_; }
+
+  uint32_t number() const { return number_; }
+  NodeId id() const { return NodeId(number_ + 1); }
+  State state() const { return state_; }
+  bool has_node() const { return node_.has_value() && node_->running(); }
+  // REQUIRES: has_node()
+  const Node& node() const { return *node_; }
+  const SimDisk& disk() const { return disk_; }
+  uint64_t start_count() const { return start_count_; }
+  // Set when the last callback ended in a crash, by a crash point or a failed disk; then cleared.
+  bool take_crashed() { return std::exchange(crashed_, false); }
+  // Why the node does not run although its machine is up; empty when it runs.
+  const std::string& refusal() const { return refusal_; }
+
+  // tally::Clock
+  Time now() override { return local(env_.queue.now()); }
+  void set_deadline(Time deadline) override;
+  // tally::Network
+  void send(Envelope&& envelope) override;
+
+ private:
+  // SimDiskHost
+  void disk_schedule(uint64_t op_id, Duration delay) override;
+  uint64_t disk_draw(uint64_t file_key, uint64_t ordinal, uint64_t aspect, uint64_t key) override;
+  void disk_point(DiskPoint point, std::string_view file) override;
+  void disk_synced(std::string_view file, uint64_t offset, std::string_view bytes) override;
+
+  Time local(VirtualTime at) const;
+  VirtualTime first_at_or_after(Time local_time) const;
+  void rearm();
+  bool request_wake();
+  bool wake_node();
+  bool end_callback();
+  void drop_node();
+  NodeConfig node_config() const;
+
+  const MachineEnv env_;
+  const uint32_t number_;
+  int64_t clock_rate_;      // local nanoseconds per 10^6 of virtual time
+  Duration clock_offset_;
+  SimDisk disk_;
+  std::optional<Wal> wal_;
+  std::optional<Node> node_;
+  State state_ = State::kDown;
+  uint64_t start_count_ = 0;
+  std::string refusal_;
+
+  Time deadline_ = kNever;
+  VirtualTime timer_at_ = VirtualTime::max();  // of the timer event under way
+  uint64_t timer_generation_ = 0;
+  bool wake_pending_ = false;
+  uint64_t wake_count_ = 0;
+  std::vector<Event> stalled_;
+
+  std::optional<DiskPoint> crash_point_;
+  bool crashing_ = false;  // the crash point was hit; the callback has yet to return
+  bool crashed_ = false;
+};
+
+}  // namespace tally::sim

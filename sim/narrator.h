@@ -1,0 +1,40 @@
+// The narrated trace: what happened, in words: time, node, cause -> effect. For people; it steers
+// nothing and costs nothing when there is no file to write to.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "core/message.h"
+#include "core/note.h"
+#include "sim/event_queue.h"
+#include "sim/machine.h"
+
+namespace tally::sim {
+
+class Narrator {
+ public:
+  // Null: silent.
+  explicit Narrator(std::FILE* file) : file_(file) {}
+  bool on() const { return file_ != nullptr; }
+
+  // What the next step of a node comes from. Only when on().
+  void cause_message(const Envelope& envelope);
+  void cause(std::string text) { cause_ = std::move(text); }
+  // The step it led to: one line, unless there is nothing worth telling.
+  void step(VirtualTime at, const Machine& machine);
+  // Anything else: faults, phases, clients, verdicts.
+  void line(VirtualTime at, std::string_view who, std::string_view text);
+
+ private:
+  std::FILE* file_;
+  std::string cause_;
+};
+
+// "append of n1: term 3, entries 5..7 after 4 (term 2), commit 3"
+std::string message_text(const Message& message);
+// The note's sentence with its numbers.
+std::string note_text(const Note& note);
+
+}  // namespace tally::sim

@@ -1,0 +1,312 @@
+#include "sim/oracles.h"
+
+#define XXH_INLINE_ALL
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+
+#include "core/draw.h"
+#include "core/record.h"
+#include "sim/machine.h"
+#include "storage/log_format.h"
+
+namespace tally::sim {
+namespace {
+
+uint64_t chain_on(uint64_t before, const Entry& entry) {
+  const std::string_view data = entry.data.view();
+  return draw(before, entry.term.value(), entry.log_time.value(),
+              static_cast<uint64_t>(entry.type), XXH3_64bits(data.data(), data.size()));
+}
+
+}  // namespace
+
+Oracles::Oracles(uint32_t node_count) : nodes_(node_count) {}
+
+std::string Oracles::name_of(const Machine& machine) {
+  return fmt::format("n{}", machine.id().value());
+}
+
+void Oracles::violate(std::string_view oracle, std::string_view clause, std::string message) {
+  if (violation_) return;
+  violation_ = Violation{std::string(oracle), std::string(clause), std::move(message), event_};
+}
+
+void Oracles::on_start(const Machine& machine) {
+  Watched& watched = nodes_[machine.number()];
+  const Raft& raft = machine.node().raft();
+  // Nothing that was durable may be missing; more may be there (writes that survived unsynced).
+  const Media before = std::move(watched.media);
+  if (raft.term() < before.hard_state.term ||
+      (raft.term() == before.hard_state.term && before.hard_state.voted_for != kNoNode &&
+       raft.hard_state().voted_for != before.hard_state.voted_for)) {
+    violate("durability", "a restart forgot the term or the vote",
+            fmt::format("{} starts with term {} and a vote for n{}; its media held term {} and a "
+                        "vote for n{}",
+                        name_of(machine), raft.term().value(),
+                        raft.hard_state().voted_for.value(), before.hard_state.term.value(),
+                        before.hard_state.voted_for.value()));
+  }
+  const uint64_t held = std::min<uint64_t>(before.terms.size(), ledger_.size());
+  for (uint64_t i = 1; i <= held; ++i) {
+    if (before.terms[i - 1] != ledger_[i - 1].term) continue;
+    if (LogIndex(i) <= raft.log().last_index() &&
+        raft.log().term_at(LogIndex(i)) == before.terms[i - 1]) {
+      continue;
+    }
+    violate("durability", "a restart lost a committed entry",
+            fmt::format("{} starts without entry {} of term {}, which is committed and was on "
+                        "its media",
+                        name_of(machine), i, before.terms[i - 1].value()));
+    break;
+  }
+  watched.running = true;
+  watched.media = Media{raft.hard_state(), {}};
+  for (LogIndex i(1); i <= raft.log().last_index(); ++i) {
+    watched.media.terms.push_back(raft.log().term_at(i));
+  }
+  watched.hard_state = raft.hard_state();
+  watched.commit_index = LogIndex(0);
+  watched.applied_index = LogIndex(0);
+  watched.leads_term = Term(0);
+  watched.chains.clear();
+  if (raft.log().last_index() > LogIndex(0)) check_log(machine, watched, LogIndex(1));
+  after_step(machine);
+}
+
+void Oracles::on_start_refused(const Machine& machine, Recovered::Outcome outcome) {
+  violate("durability",
+          outcome == Recovered::Outcome::kDamaged ? "recovery calls an undamaged disk damaged"
+                                                  : "recovery refuses its own directory",
+          fmt::format("{}: {}", name_of(machine), machine.refusal()));
+}
+
+void Oracles::on_down(const Machine& machine) { nodes_[machine.number()].running = false; }
+
+void Oracles::on_media(uint32_t machine, std::string_view bytes) {
+  Media& media = nodes_[machine].media;
+  for_each_record(bytes, [&](size_t offset, const RecordView& record) {
+    (void)offset;
+    Entry entry;
+    HardState hard_state;
+    if (to_hard_state(record, hard_state)) {
+      media.hard_state = hard_state;
+    } else if (record.type == RecordType::kNoop || record.type == RecordType::kCommand) {
+      if (record.index == 0 || record.index > media.terms.size() + 1) return false;
+      media.terms.resize(record.index - 1);
+      media.terms.push_back(Term(record.term));
+    }
+    return true;
+  });
+}
+
+void Oracles::on_send(const Machine& machine, const Envelope& envelope) {
+  Watched& watched = nodes_[machine.number()];
+  Term term_shown;
+  if (const auto* vote = std::get_if<VoteRequest>(&envelope.message)) {
+    if (!vote->pre_vote) {
+      term_shown = vote->term;
+      check_vote_shown(machine, watched, vote->term, machine.id());
+    }
+  } else if (const auto* reply = std::get_if<VoteReply>(&envelope.message)) {
+    if (!reply->pre_vote && reply->granted) {
+      check_vote_shown(machine, watched, reply->term, node_of(envelope.to));
+    }
+    if (!reply->pre_vote || !reply->granted) term_shown = reply->term;
+  } else if (const auto* append = std::get_if<AppendRequest>(&envelope.message)) {
+    term_shown = append->term;
+  } else if (const auto* append_reply = std::get_if<AppendReply>(&envelope.message)) {
+    term_shown = append_reply->term;
+    if (append_reply->success) check_acknowledged(machine, watched, *append_reply);
+  }
+  if (term_shown > watched.media.hard_state.term) {
+    violate("durability", "a message shows a term that is not durable",
+            fmt::format("{} shows term {}; its media hold term {}", name_of(machine),
+                        term_shown.value(), watched.media.hard_state.term.value()));
+  }
+}
+
+void Oracles::check_vote_shown(const Machine& machine, Watched& watched, Term term,
+                               NodeId candidate) {
+  const auto [vote, added] = watched.votes.emplace(term, candidate);
+  if (!added && vote->second != candidate) {
+    violate("election safety", "two votes of one node in one term",
+            fmt::format("{} votes for n{} in term {}, after a vote for n{}", name_of(machine),
+                        candidate.value(), term.value(), vote->second.value()));
+  }
+  const HardState& durable = watched.media.hard_state;
+  if (durable.term < term || (durable.term == term && durable.voted_for != candidate)) {
+    violate("durability", "a vote leaves before it is durable",
+            fmt::format("{} votes for n{} in term {}; its media hold term {} and a vote for n{}",
+                        name_of(machine), candidate.value(), term.value(), durable.term.value(),
+                        durable.voted_for.value()));
+  }
+}
+
+void Oracles::check_acknowledged(const Machine& machine, const Watched& watched,
+                                 const AppendReply& reply) {
+  const uint64_t match = reply.match_index.value();
+  const Log& log = machine.node().raft().log();
+  if (match <= watched.media.terms.size() && reply.match_index <= log.last_index() &&
+      (match == 0 || watched.media.terms[match - 1] == log.term_at(reply.match_index))) {
+    return;
+  }
+  violate("durability", "an acknowledged entry is not durable",
+          fmt::format("{} acknowledges entries up to {}; its media end at {}", name_of(machine),
+                      match, watched.media.terms.size()));
+}
+
+void Oracles::after_step(const Machine& machine) {
+  Watched& watched = nodes_[machine.number()];
+  const Node& node = machine.node();
+  check_terms(machine, watched);
+  const LogIndex first = node.last_output().persist.first_index;
+  if (first != LogIndex(0)) check_log(machine, watched, first);
+  if (node.raft().is_leader()) {
+    check_leader(machine, watched);
+  } else {
+    watched.leads_term = Term(0);
+  }
+  if (node.raft().commit_index() != watched.commit_index) check_commit(machine, watched);
+  if (node.state().applied_index() != watched.applied_index) check_applied(machine, watched);
+}
+
+void Oracles::check_terms(const Machine& machine, Watched& watched) {
+  const HardState& now = machine.node().raft().hard_state();
+  if (now == watched.hard_state) return;
+  if (now.term < watched.hard_state.term) {
+    violate("monotone", "a term went back",
+            fmt::format("{} goes from term {} to {}", name_of(machine),
+                        watched.hard_state.term.value(), now.term.value()));
+  }
+  if (now.term == watched.hard_state.term && watched.hard_state.voted_for != kNoNode) {
+    violate("monotone", "a vote changed within its term",
+            fmt::format("{} changes its vote of term {} from n{} to n{}", name_of(machine),
+                        now.term.value(), watched.hard_state.voted_for.value(),
+                        now.voted_for.value()));
+  }
+  watched.hard_state = now;
+}
+
+// Entries from `first` to the end of the log are new or replaced.
+void Oracles::check_log(const Machine& machine, Watched& watched, LogIndex first) {
+  const Log& log = machine.node().raft().log();
+  if (watched.leads_term == machine.node().raft().term() && watched.leads_term != Term(0) &&
+      first.value() <= watched.chains.size()) {
+    violate("leader append-only", "a leader replaced an entry of its log",
+            fmt::format("{} leads term {} and replaces entry {}", name_of(machine),
+                        watched.leads_term.value(), first.value()));
+  }
+  watched.chains.resize(std::min<size_t>(watched.chains.size(), first.value() - 1));
+  for (LogIndex i(watched.chains.size() + 1); i <= log.last_index(); ++i) {
+    const uint64_t before = watched.chains.empty() ? 0 : watched.chains.back();
+    const uint64_t chain = chain_on(before, log.at(i));
+    watched.chains.push_back(chain);
+    if (placed_.size() < i.value()) placed_.resize(i.value());
+    std::vector<Placed>& same_index = placed_[i.value() - 1];
+    const Term term = log.term_at(i);
+    const auto known = std::find_if(same_index.begin(), same_index.end(),
+                                    [&](const Placed& placed) { return placed.term == term; });
+    if (known == same_index.end()) {
+      same_index.push_back({term, chain});
+    } else if (known->chain != chain) {
+      violate("log matching", "same index and term, different past",
+              fmt::format("{} holds entry {} of term {} with another past or content than a node "
+                          "before it",
+                          name_of(machine), i.value(), term.value()));
+      return;
+    }
+  }
+}
+
+void Oracles::check_leader(const Machine& machine, Watched& watched) {
+  const Raft& raft = machine.node().raft();
+  if (watched.leads_term == raft.term()) return;
+  watched.leads_term = raft.term();
+  const auto [leader, added] = leaders_.emplace(raft.term(), machine.id());
+  if (!added && leader->second != machine.id()) {
+    violate("election safety", "two leaders in one term",
+            fmt::format("{} leads term {}, as n{} does or did", name_of(machine),
+                        raft.term().value(), leader->second.value()));
+    return;
+  }
+  // The newest entry that was committed in an earlier term; its chain covers all before it.
+  uint64_t count = ledger_.size();
+  while (count > 0 && ledger_[count - 1].committed_in >= raft.term()) --count;
+  if (count == 0) return;
+  if (watched.chains.size() >= count && watched.chains[count - 1] == ledger_[count - 1].chain) {
+    return;
+  }
+  violate("leader completeness", "a leader lacks a committed entry",
+          fmt::format("{} leads term {} without entry {}, committed in term {}", name_of(machine),
+                      raft.term().value(), count, ledger_[count - 1].committed_in.value()));
+}
+
+uint32_t Oracles::media_holders(LogIndex index, Term term) const {
+  uint32_t count = 0;
+  for (const Watched& watched : nodes_) {
+    const std::vector<Term>& terms = watched.media.terms;
+    if (index.value() <= terms.size() && terms[index.value() - 1] == term) ++count;
+  }
+  return count;
+}
+
+void Oracles::check_commit(const Machine& machine, Watched& watched) {
+  const Raft& raft = machine.node().raft();
+  const LogIndex commit = raft.commit_index();
+  if (commit < watched.commit_index) {
+    violate("monotone", "a commit index went back",
+            fmt::format("{} goes from commit index {} to {}", name_of(machine),
+                        watched.commit_index.value(), commit.value()));
+    return;
+  }
+  if (commit.value() > watched.chains.size()) {
+    violate("state machine safety", "committed beyond the log",
+            fmt::format("{} commits {}, its log ends at {}", name_of(machine), commit.value(),
+                        watched.chains.size()));
+    return;
+  }
+  const uint64_t known = std::min<uint64_t>(commit.value(), ledger_.size());
+  if (known > 0 && watched.chains[known - 1] != ledger_[known - 1].chain) {
+    violate("state machine safety", "two entries committed at one index",
+            fmt::format("{} commits at or before index {} another entry than was committed there "
+                        "first",
+                        name_of(machine), known));
+    return;
+  }
+  for (uint64_t i = ledger_.size() + 1; i <= commit.value(); ++i) {
+    const Term term = raft.log().term_at(LogIndex(i));
+    ledger_.push_back({term, watched.chains[i - 1], raft.term()});
+    const uint32_t holders = media_holders(LogIndex(i), term);
+    if (holders < nodes_.size() / 2 + 1) {
+      violate("durability", "a committed entry is not on the media of a quorum",
+              fmt::format("{} commits entry {} of term {}, which is on the media of {} of {} nodes",
+                          name_of(machine), i, term.value(), holders, nodes_.size()));
+      return;
+    }
+  }
+  watched.commit_index = commit;
+}
+
+void Oracles::check_applied(const Machine& machine, Watched& watched) {
+  const StateMachine& state = machine.node().state();
+  const LogIndex applied = state.applied_index();
+  if (applied < watched.applied_index || applied > machine.node().raft().commit_index()) {
+    violate("monotone", "applied out of step with commit",
+            fmt::format("{} has applied {}, before {}, with commit index {}", name_of(machine),
+                        applied.value(), watched.applied_index.value(),
+                        machine.node().raft().commit_index().value()));
+    return;
+  }
+  watched.applied_index = applied;
+  if (states_.size() < applied.value()) states_.resize(applied.value(), 0);
+  uint64_t& known = states_[applied.value() - 1];
+  if (known == 0) known = state.history_hash();
+  if (known == state.history_hash()) return;
+  violate("state machine safety", "two states after the same entries",
+          fmt::format("{} has another state after entry {} than a node before it",
+                      name_of(machine), applied.value()));
+}
+
+}  // namespace tally::sim

@@ -1,0 +1,263 @@
+#include "sim/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/draw.h"
+#include "sim/streams.h"
+
+namespace tally::sim {
+namespace {
+
+// What an entry's draws are for.
+enum class Aspect : uint64_t { kGap, kKind, kTarget, kSide, kLength, kAmount, kPoint, kClients };
+
+class Drawer {
+ public:
+  Drawer(uint64_t seed, const Params& params) : seed_(seed), params_(params) {}
+
+  int64_t between(uint64_t entry, Aspect aspect, int64_t low, int64_t high) const {
+    const uint64_t bits =
+        draw(seed_, static_cast<uint64_t>(Stream::kPlan), entry, static_cast<uint64_t>(aspect));
+    return low + static_cast<int64_t>(scale(bits, static_cast<uint64_t>(high - low) + 1));
+  }
+
+  FaultKind kind(uint64_t entry) const {
+    const Params::Faults& faults = params_.faults();
+    const auto* descriptor = faults.GetDescriptor();
+    const auto* reflection = faults.GetReflection();
+    // Field 3 of Faults is the weight of FaultKind 1, and so on in the same order.
+    int64_t total = 0;
+    for (int kind = FaultKind_MIN; kind <= FaultKind_MAX; ++kind) {
+      total += reflection->GetInt64(faults, descriptor->FindFieldByNumber(kind + 2));
+    }
+    if (total == 0) return PARTITION;
+    int64_t left = between(entry, Aspect::kKind, 0, total - 1);
+    for (int kind = FaultKind_MIN; kind <= FaultKind_MAX; ++kind) {
+      left -= reflection->GetInt64(faults, descriptor->FindFieldByNumber(kind + 2));
+      if (left < 0) return static_cast<FaultKind>(kind);
+    }
+    return PARTITION;
+  }
+
+  // Adds one node as a target: the leader in half of the cases, else a fixed one.
+  void target_one(uint64_t entry, Fault& fault) const {
+    const int64_t pick = between(entry, Aspect::kTarget, -params_.nodes(), params_.nodes() - 1);
+    Target& target = *fault.add_target();
+    if (pick < 0) {
+      target.set_role(LEADER);
+    } else {
+      target.set_node(pick + 1);
+    }
+  }
+
+  // Adds a side of the cluster: at least one node, never all, but for a cluster of one.
+  void add_side(uint64_t entry, google::protobuf::RepeatedPtrField<Target>& side,
+                int64_t excluded = 0) const {
+    const int64_t nodes = params_.nodes();
+    const int64_t mask = between(entry, Aspect::kSide, 1, (int64_t{1} << nodes) - 2);
+    for (int64_t node = 1; node <= nodes; ++node) {
+      if (node != excluded && (mask >> (node - 1) & 1) != 0) side.Add()->set_node(node);
+    }
+    if (side.empty()) side.Add()->set_node(excluded == 1 ? 2 : 1);
+  }
+
+ private:
+  const uint64_t seed_;
+  const Params& params_;
+};
+
+void fill(const Drawer& drawer, uint64_t entry, const Params& params, Fault& fault) {
+  const bool alone = params.nodes() == 1;
+  switch (fault.kind()) {
+    case PARTITION:
+    case FLAP:
+    case ONE_WAY:
+      if (alone) {
+        fault.add_target()->set_node(1);
+      } else {
+        drawer.add_side(entry, *fault.mutable_target());
+      }
+      fault.set_clients(fault.kind() == PARTITION &&
+                        drawer.between(entry, Aspect::kClients, 1, 4) == 1);
+      if (fault.kind() == FLAP) {
+        const int64_t period_max = std::max<int64_t>(2, params.raft().election_timeout_ms());
+        fault.set_period_ms(drawer.between(entry, Aspect::kAmount, 1, period_max));
+      }
+      break;
+    case ISOLATE_LEADER:
+      fault.add_target()->set_role(LEADER);
+      fault.set_clients(drawer.between(entry, Aspect::kClients, 1, 4) == 1);
+      break;
+    case BRIDGE: {
+      const int64_t bridge = drawer.between(entry, Aspect::kTarget, 1, params.nodes());
+      fault.add_target()->set_node(bridge);
+      if (params.nodes() > 2) drawer.add_side(entry, *fault.mutable_peer(), bridge);
+      break;
+    }
+    case RING:
+    case CRASH_ALL:
+      break;
+    case CRASH_POINT:
+      drawer.target_one(entry, fault);
+      fault.set_point(static_cast<CrashPoint>(
+          drawer.between(entry, Aspect::kPoint, CrashPoint_MIN, CrashPoint_MAX)));
+      break;
+    case CLOCK_JUMP:
+      drawer.target_one(entry, fault);
+      fault.set_by_ms(drawer.between(entry, Aspect::kAmount, 1,
+                                     4 * params.raft().election_timeout_ms()));
+      break;
+    case SLOW_DISK:
+      drawer.target_one(entry, fault);
+      fault.set_factor(int64_t{1} << drawer.between(entry, Aspect::kAmount, 1, 8));
+      break;
+    case SLOW_LINK:
+      drawer.target_one(entry, fault);
+      fault.set_by_ms(drawer.between(entry, Aspect::kAmount, 1,
+                                     2 * params.raft().election_timeout_ms()));
+      break;
+    case CRASH:
+    case KILL:
+    case PAUSE:
+    case RESET_LINKS:
+      drawer.target_one(entry, fault);
+      break;
+  }
+}
+
+std::string target_text(const Target& target) {
+  if (target.has_node()) return fmt::format("n{}", target.node());
+  return target.role() == LEADER ? "the leader" : "a follower";
+}
+
+std::string targets_text(const google::protobuf::RepeatedPtrField<Target>& targets) {
+  std::string text;
+  for (const Target& target : targets) {
+    text += (text.empty() ? "" : ", ") + target_text(target);
+  }
+  return text;
+}
+
+// How many targets a kind takes: {least, most}.
+std::pair<int, int> target_count(FaultKind kind) {
+  switch (kind) {
+    case RING:
+    case CRASH_ALL:
+      return {0, 0};
+    case ISOLATE_LEADER:
+      return {0, 1};
+    case BRIDGE:
+    case CRASH_POINT:
+      return {1, 1};
+    default:
+      return {1, 9};
+  }
+}
+
+std::string fault_error(const Fault& fault, const Params& params) {
+  if (!fault.has_kind()) return "has no kind";
+  const auto [least, most] = target_count(fault.kind());
+  if (fault.target_size() < least || fault.target_size() > most) {
+    return fmt::format("{} takes {} to {} targets, not {}", fault_name(fault.kind()), least, most,
+                       fault.target_size());
+  }
+  std::set<int64_t> targets;
+  for (const auto* side : {&fault.target(), &fault.peer()}) {
+    for (const Target& target : *side) {
+      if (target.which_case() == Target::WHICH_NOT_SET) return "has a target without node or role";
+      if (!target.has_node()) continue;
+      if (target.node() < 1 || target.node() > params.nodes()) {
+        return fmt::format("names node {}; the cluster has nodes 1 .. {}", target.node(),
+                           params.nodes());
+      }
+      if (!targets.insert(target.node()).second) {
+        return fmt::format("names node {} twice", target.node());
+      }
+    }
+  }
+  if (!fault.has_trigger()) return "has no trigger (as in: trigger { at_ms: 500 })";
+  const Trigger& trigger = fault.trigger();
+  if (trigger.has_at_ms() == trigger.has_when()) return "needs one of at_ms and when";
+  if (trigger.has_when() && trigger.when().which_case() == Condition::WHICH_NOT_SET) {
+    return "has an empty condition";
+  }
+  if (trigger.at_ms() < 0 || trigger.after_ms() < 0 || fault.duration_ms() < 0) {
+    return "has a negative time";
+  }
+  if (trigger.has_at_ms() && trigger.at_ms() >= params.duration_ms()) {
+    return fmt::format("begins at {} ms, after the safety phase ends (duration_ms: {})",
+                       trigger.at_ms(), params.duration_ms());
+  }
+  if (fault.kind() == FLAP && fault.period_ms() < 1) return "needs period_ms of at least 1";
+  if (fault.kind() == SLOW_DISK && (fault.factor() < 1 || fault.factor() > 1'000'000)) {
+    return "needs a factor within 1 .. 1000000";
+  }
+  const bool needs_amount = fault.kind() == CLOCK_JUMP || fault.kind() == SLOW_LINK;
+  if (needs_amount && (fault.by_ms() < 1 || fault.by_ms() > 1'000'000'000)) {
+    return "needs by_ms within 1 .. 1000000000";
+  }
+  if (fault.kind() == CRASH_POINT && !fault.has_point()) return "needs a point";
+  return {};
+}
+
+}  // namespace
+
+std::vector<Fault> draw_plan(uint64_t seed, const Params& params) {
+  std::vector<Fault> plan;
+  const int64_t interval_ms = params.faults().interval_ms();
+  if (interval_ms == 0) return plan;
+  const Drawer drawer(seed, params);
+  int64_t at_ms = 0;
+  for (uint64_t entry = 1;; ++entry) {
+    at_ms += drawer.between(entry, Aspect::kGap, 0, 2 * interval_ms);
+    if (at_ms >= params.duration_ms()) return plan;
+    Fault fault;
+    fault.set_id(static_cast<int64_t>(entry));
+    fault.mutable_trigger()->set_at_ms(at_ms);
+    fault.set_duration_ms(
+        drawer.between(entry, Aspect::kLength, 1, params.faults().length_ms_max()));
+    fault.set_kind(drawer.kind(entry));
+    fill(drawer, entry, params, fault);
+    plan.push_back(std::move(fault));
+  }
+}
+
+std::string complete_plan(std::vector<Fault>& plan, const Params& params) {
+  std::set<int64_t> ids;
+  int64_t position = 0;
+  for (Fault& fault : plan) {
+    ++position;
+    if (!fault.has_id()) fault.set_id(1'000'000 + position);
+    if (!ids.insert(fault.id()).second) return fmt::format("two faults have id {}", fault.id());
+    const std::string error = fault_error(fault, params);
+    if (!error.empty()) return fmt::format("fault {} {}", position, error);
+  }
+  return {};
+}
+
+std::string fault_name(FaultKind kind) {
+  std::string name = FaultKind_Name(kind);
+  for (char& c : name) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return name;
+}
+
+std::string fault_text(const Fault& fault) {
+  std::string text = fmt::format("fault {}: {}", fault.id(), fault_name(fault.kind()));
+  if (fault.target_size() > 0) text += " " + targets_text(fault.target());
+  if (fault.peer_size() > 0) text += " / " + targets_text(fault.peer());
+  if (fault.clients()) text += " and clients";
+  if (fault.has_point()) text += " at " + CrashPoint_Name(fault.point());
+  if (fault.has_factor()) text += fmt::format(" by factor {}", fault.factor());
+  if (fault.has_by_ms()) text += fmt::format(" by {} ms", fault.by_ms());
+  if (fault.has_period_ms()) text += fmt::format(" every {} ms", fault.period_ms());
+  if (fault.kind() == CLOCK_JUMP || fault.kind() == RESET_LINKS) return text;
+  if (fault.has_duration_ms()) text += fmt::format(" for {} ms", fault.duration_ms());
+  return text;
+}
+
+}  // namespace tally::sim

@@ -1,0 +1,26 @@
+// The fault plan of a run: drawn whole before time 0, executed without another draw.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sim/scenario.pb.h"
+
+namespace tally::sim {
+
+// Faults for the whole safety phase, in order of time, ids from 1. Each entry is drawn by keys of its
+// own number, so leaving one out changes no other.
+std::vector<Fault> draw_plan(uint64_t seed, const Params& params);
+
+// Gives missing ids by position and checks every entry against the cluster. Empty, or the first
+// thing that is wrong, naming the entry and the field.
+std::string complete_plan(std::vector<Fault>& plan, const Params& params);
+
+// "fault 3: crash n2 for 400 ms", for the trace.
+std::string fault_text(const Fault& fault);
+
+// The fault's name in counts and reports: "crash", "isolate_leader".
+std::string fault_name(FaultKind kind);
+
+}  // namespace tally::sim

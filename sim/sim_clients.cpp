@@ -1,0 +1,275 @@
+#include "sim/sim_clients.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "core/check.h"
+#include "core/draw.h"
+#include "sim/streams.h"
+
+namespace tally::sim {
+namespace {
+
+constexpr uint64_t kLanesPerClient = 16;
+// A multiple of 100 near the limit, so that deltas stay a divisibility chain.
+constexpr int64_t kEdgeDelta = 9'223'372'036'854'775'800;
+
+enum Aspect : uint64_t {
+  kThink = 1, kKind, kName, kDelta, kIdle, kZero, kSeed, kRedirect, kNegative, kBounded, kEdge,
+};
+// Names are drawn by a key that no client has.
+constexpr uint64_t kNameKey = 1'000'000;
+
+Duration ms(int64_t count) { return Duration(count * 1'000'000); }
+
+}  // namespace
+
+SimClients::SimClients(uint64_t seed, const Params& params, EventQueue& queue,
+                       SimNetwork& network)
+    : seed_(seed), params_(params), queue_(queue), network_(network) {
+  draw_names();
+  const auto& workload = params_.workload();
+  clients_.resize(static_cast<size_t>(workload.clients()) + 1);
+  for (uint32_t number = 0; number < clients_.size(); ++number) {
+    const bool prober = number + 1 == clients_.size();
+    SimClient& client = clients_[number];
+    ClientConfig config;
+    for (int64_t node = 1; node <= params_.nodes(); ++node) {
+      config.nodes.push_back(NodeId(static_cast<uint64_t>(node)));
+    }
+    config.seed = bits(number, 0, kSeed);
+    config.attempt_timeout = ms(workload.attempt_timeout_ms());
+    config.operation_timeout = ms(workload.operation_timeout_ms());
+    config.backoff = ms(std::max<int64_t>(1, params_.raft().election_timeout_ms() / 10));
+    config.forward = !percent(bits(number, 0, kRedirect), workload.redirect_percent());
+    config.operations_max = kLanesPerClient;
+    client.client.emplace(config);
+    const auto lanes = prober ? 1 : static_cast<uint64_t>(workload.pipeline());
+    for (uint64_t lane = 0; lane < lanes; ++lane) {
+      client.lanes.push_back(Lane{number * kLanesPerClient + lane + 1, 0, false, {}});
+    }
+  }
+}
+
+uint64_t SimClients::bits(uint64_t client, uint64_t operation, uint64_t aspect) const {
+  return draw(seed_, static_cast<uint64_t>(Stream::kWorkload), client, operation, aspect);
+}
+
+bool SimClients::percent(uint64_t bits, int64_t percent) const {
+  return scale(bits, 100) < static_cast<uint64_t>(percent);
+}
+
+void SimClients::draw_names() {
+  const auto& workload = params_.workload();
+  for (uint64_t i = 0; i < static_cast<uint64_t>(workload.names()); ++i) {
+    Name name;
+    name.text = fmt::format("c{}", i);
+    name.negative = percent(bits(kNameKey, i, kNegative), workload.negative_percent());
+    name.edge = percent(bits(kNameKey, i, kEdge), workload.edge_percent());
+    if (!name.edge && percent(bits(kNameKey, i, kBounded), workload.bounded_percent())) {
+      if (name.negative) {
+        name.lower = -workload.bound();
+      } else {
+        name.upper = workload.bound();
+      }
+    }
+    names_.push_back(std::move(name));
+  }
+}
+
+void SimClients::start() {
+  for (uint32_t client = 0; client + 1 < clients_.size(); ++client) {
+    for (uint64_t lane = 0; lane < clients_[client].lanes.size(); ++lane) {
+      schedule_next(client, lane);
+    }
+  }
+}
+
+void SimClients::schedule_next(uint32_t client, uint64_t lane_number) {
+  const auto& workload = params_.workload();
+  const Lane& lane = clients_[client].lanes[lane_number];
+  const uint64_t operation = lane.sequence + 1;
+  Duration pause(static_cast<int64_t>(
+      scale(bits(lane.number, operation, kThink),
+            static_cast<uint64_t>(workload.think_us_max()) * 1000)));
+  if (percent(bits(lane.number, operation, kIdle), workload.idle_percent())) {
+    pause += ms(2 * workload.session_timeout_ms());
+  }
+  queue_.push(queue_.now() + pause, EventKind::kClientOperation, client, lane_number);
+}
+
+Operation SimClients::draw_operation(const Lane& lane) const {
+  const auto& workload = params_.workload();
+  const uint64_t client = lane.number;
+  const uint64_t number = lane.sequence;
+  const Name& name = names_[scale(bits(client, number, kName), names_.size())];
+  Operation operation;
+  operation.client = client;
+  operation.sequence = number;
+  operation.counter = name.text;
+  if (percent(bits(client, number, kKind), workload.get_percent())) {
+    operation.kind = Operation::Kind::kGet;
+    return operation;
+  }
+  const uint64_t pick = scale(bits(client, number, kDelta), 20);
+  operation.delta = pick < 12 ? 1 : pick < 17 ? 10 : 100;
+  if (name.edge && pick == 19) operation.delta = kEdgeDelta;
+  if (percent(bits(client, number, kZero), workload.zero_percent())) operation.delta = 0;
+  if (name.negative) operation.delta = -operation.delta;
+  operation.lower = name.lower;
+  operation.upper = name.upper;
+  return operation;
+}
+
+void SimClients::on_operation(uint32_t number, uint64_t lane_number) {
+  SimClient& client = clients_[number];
+  Lane& lane = client.lanes[lane_number];
+  const auto limit = static_cast<uint64_t>(params_.workload().operations_max());
+  if (stopped_ || (limit > 0 && lane.sequence >= limit)) return;
+  CHECK(!lane.open);
+  ++lane.sequence;
+  lane.operation = draw_operation(lane);
+  lane.open = true;
+  const Operation& operation = lane.operation;
+  if (operation.kind == Operation::Kind::kGet) {
+    client.client->start(now(), lane_number, Client::Get{operation.counter});
+  } else {
+    client.client->start(now(), lane_number,
+                         Client::Increment{operation.counter, operation.delta, operation.lower,
+                                           operation.upper});
+  }
+  flush(number);
+}
+
+void SimClients::probe(Duration limit, std::vector<NodeId> nodes) {
+  const auto number = static_cast<uint32_t>(clients_.size() - 1);
+  SimClient& client = clients_[number];
+  ClientConfig config;
+  config.nodes = std::move(nodes);
+  config.seed = bits(number, 1, kSeed);
+  config.attempt_timeout = 2 * ms(params_.raft().election_timeout_ms());
+  config.operation_timeout = limit;
+  config.backoff = ms(std::max<int64_t>(1, params_.raft().election_timeout_ms() / 10));
+  client.client.emplace(config);
+  Lane& lane = client.lanes[0];
+  lane.operation = Operation{};
+  lane.operation.client = lane.number;
+  lane.operation.sequence = ++lane.sequence;
+  lane.operation.counter = "liveness";
+  lane.operation.delta = 1;
+  lane.open = true;
+  client.client->start(now(), 0, Client::Increment{"liveness", 1, {}, {}});
+  flush(number);
+}
+
+void SimClients::on_receive(uint32_t client, const Envelope& envelope) {
+  const auto& response = std::get<ValueResponse>(envelope.message);
+  clients_[client].client->on_response(now(), node_of(envelope.from), response);
+  flush(client);
+}
+
+void SimClients::on_broken(uint32_t client, NodeId node) {
+  clients_[client].client->on_broken(now(), node);
+  flush(client);
+}
+
+bool SimClients::on_timer(uint32_t number, uint64_t generation) {
+  SimClient& client = clients_[number];
+  if (generation != client.timer_generation) return false;
+  client.timer_at = VirtualTime::max();
+  const bool due = now() >= client.client->deadline();
+  if (due) client.client->wake(now());
+  flush(number);
+  return due;
+}
+
+void SimClients::on_node_down(NodeId node, uint64_t crash_number) {
+  for (uint32_t client = 0; client < clients_.size(); ++client) {
+    const uint64_t notices = draw(seed_, static_cast<uint64_t>(Stream::kCrash), node.value(),
+                                  crash_number, client);
+    if (notices % 2 == 0) continue;  // a half-open connection: only its timeout tells
+    queue_.push(queue_.now() + network_.plain_latency(), EventKind::kClientBroken, client,
+                node.value());
+  }
+}
+
+// Sends what the client wants sent, records what is done, sets the timer.
+void SimClients::flush(uint32_t number) {
+  SimClient& client = clients_[number];
+  for (Client::Send& send : client.client->sends()) {
+    network_.send(Envelope{endpoint(number), endpoint_of(send.to), std::move(send.request)});
+  }
+  client.client->sends().clear();
+  for (const Client::Done& done : client.client->dones()) {
+    Lane& lane = client.lanes[done.operation_id];
+    record(done, lane);
+    if (number + 1 == clients_.size()) {
+      probe_outcome_ = done.outcome;
+    } else {
+      schedule_next(number, done.operation_id);
+    }
+  }
+  client.client->dones().clear();
+  const Time deadline = client.client->deadline();
+  if (deadline == kNever) return;
+  const VirtualTime at =
+      std::max(VirtualTime(deadline.time_since_epoch()), queue_.now());
+  if (at >= client.timer_at) return;
+  client.timer_at = at;
+  queue_.push(at, EventKind::kClientTimer, number, ++client.timer_generation);
+}
+
+void SimClients::record(const Client::Done& done, Lane& lane) {
+  lane.open = false;
+  Operation operation = lane.operation;
+  if (!done.first_sent_at) {  // nobody ever heard of it
+    ++counts_.failed;
+    return;
+  }
+  operation.invoke_ns = done.first_sent_at->time_since_epoch().count();
+  operation.return_ns = queue_.now().time_since_epoch().count();
+  switch (done.outcome) {
+    case Outcome::kOk:
+      operation.status = Operation::Status::kOk;
+      operation.value = done.value;
+      ++counts_.ok;
+      break;
+    case Outcome::kRejected:
+      operation.status = Operation::Status::kRejected;
+      operation.reject_reason = done.reason == Reason::kBounds ? Operation::RejectReason::kBounds
+                                                               : Operation::RejectReason::kOverflow;
+      ++counts_.rejected;
+      break;
+    case Outcome::kUnknown:
+      operation.status = Operation::Status::kUnknown;
+      ++counts_.unknown;
+      break;
+    case Outcome::kNotApplied:
+      operation.status = Operation::Status::kFailed;
+      ++counts_.failed;
+      break;
+  }
+  history_.push_back(std::move(operation));
+}
+
+const History& SimClients::finish() {
+  for (SimClient& client : clients_) {
+    for (Lane& lane : client.lanes) {
+      if (!lane.open) continue;
+      const uint64_t operation_id = static_cast<uint64_t>(&lane - client.lanes.data());
+      const std::optional<Time> sent_at = client.client->first_sent_at(operation_id);
+      lane.open = false;
+      if (!sent_at) continue;  // nobody ever heard of it
+      Operation operation = lane.operation;
+      operation.status = Operation::Status::kUnknown;
+      operation.invoke_ns = sent_at->time_since_epoch().count();
+      ++counts_.unknown;
+      history_.push_back(std::move(operation));
+    }
+  }
+  return history_;
+}
+
+}  // namespace tally::sim

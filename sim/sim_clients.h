@@ -1,0 +1,102 @@
+// The simulated clients: they drive core's client state machine and write down what they saw.
+//
+// A client has a session, a few lanes with one operation in flight each, and an operation plan that
+// is drawn by (lane, operation). Names differ in character: the sign of their deltas, a bound, a
+// start close to the 64-bit limit. Deltas are 1, 10, 100 (a divisibility chain), so that the
+// checker decides every history.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/client.h"
+#include "core/history.h"
+#include "sim/event_queue.h"
+#include "sim/scenario.pb.h"
+#include "sim/sim_network.h"
+
+namespace tally::sim {
+
+class SimClients {
+ public:
+  // Client `params.clients` (the last one) is the prober of the liveness phase.
+  SimClients(uint64_t seed, const Params& params, EventQueue& queue, SimNetwork& network);
+
+  // Schedules the first operation of every lane.
+  void start();
+  // No new operations from now on; what is open goes on.
+  void stop() { stopped_ = true; }
+  // The prober begins one increment, to be done within `limit`.
+  void probe(Duration limit, std::vector<NodeId> nodes);
+  bool probe_done() const { return probe_outcome_ == Outcome::kOk; }
+
+  void on_receive(uint32_t client, const Envelope& envelope);
+  void on_broken(uint32_t client, NodeId node);
+  void on_operation(uint32_t client, uint64_t lane);
+  // False when the timer was out of date.
+  bool on_timer(uint32_t client, uint64_t generation);
+
+  // The node went down: clients with a connection to it notice, some at once, some by timeout.
+  void on_node_down(NodeId node, uint64_t crash_number);
+
+  // Ends the history: what is still open is ambiguous.
+  const History& finish();
+
+  struct Counts {
+    uint64_t ok = 0;
+    uint64_t unknown = 0;
+    uint64_t rejected = 0;
+    uint64_t failed = 0;
+    uint64_t total() const { return ok + unknown + rejected + failed; }
+  };
+  const Counts& counts() const { return counts_; }
+  uint32_t client_count() const { return static_cast<uint32_t>(clients_.size()); }
+
+ private:
+  struct Lane {
+    uint64_t number = 0;  // "client" in the history
+    uint64_t sequence = 0;
+    bool open = false;
+    Operation operation;
+  };
+  struct SimClient {
+    std::optional<Client> client;
+    std::vector<Lane> lanes;
+    VirtualTime timer_at = VirtualTime::max();
+    uint64_t timer_generation = 0;
+  };
+  // The character of a name, drawn once.
+  struct Name {
+    std::string text;
+    bool negative = false;
+    bool edge = false;
+    std::optional<int64_t> lower;
+    std::optional<int64_t> upper;
+  };
+
+  Time now() const { return Time(queue_.now().time_since_epoch()); }
+  uint64_t bits(uint64_t client, uint64_t operation, uint64_t aspect) const;
+  bool percent(uint64_t bits, int64_t percent) const;
+  void draw_names();
+  Operation draw_operation(const Lane& lane) const;
+  void flush(uint32_t client);
+  void record(const Client::Done& done, Lane& lane);
+  void schedule_next(uint32_t client, uint64_t lane);
+  Endpoint endpoint(uint32_t client) const { return kFirstClient + client; }
+
+  const uint64_t seed_;
+  const Params params_;
+  EventQueue& queue_;
+  SimNetwork& network_;
+  std::vector<Name> names_;
+  std::vector<SimClient> clients_;
+  bool stopped_ = false;
+  std::optional<Outcome> probe_outcome_;
+  History history_;
+  Counts counts_;
+};
+
+}  // namespace tally::sim

@@ -1,0 +1,210 @@
+#include "sim/sim_network.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/check.h"
+#include "core/draw.h"
+
+namespace tally::sim {
+namespace {
+
+constexpr int64_t kMillion = 1'000'000;
+
+// About what the message takes on the wire.
+int64_t wire_bytes(const Envelope& envelope) {
+  int64_t bytes = 100;
+  if (const auto* append = std::get_if<AppendRequest>(&envelope.message)) {
+    for (const Entry& entry : append->entries) {
+      bytes += 40 + static_cast<int64_t>(entry.data.size());
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+SimNetwork::SimNetwork(uint64_t seed, const Params::Network& params, uint32_t node_count,
+                       uint32_t client_count, GroupId group, EventQueue& queue)
+    : seed_(seed),
+      params_(params),
+      node_count_(node_count),
+      side_(node_count + client_count),
+      group_(group),
+      queue_(queue),
+      links_(size_t{side_} * side_) {}
+
+uint64_t SimNetwork::bits(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const {
+  return draw(seed_, static_cast<uint64_t>(Stream::kNetwork), link_number, ordinal,
+              static_cast<uint64_t>(aspect));
+}
+
+bool SimNetwork::happens(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect,
+                         int64_t ppm) {
+  if (ppm == 0) return false;
+  if (scale(bits(link_number, ordinal, aspect), kMillion) >= static_cast<uint64_t>(ppm)) {
+    return false;
+  }
+  if (aspect != NetworkAspect::kCodec) noise_.push_back({link_number, ordinal, aspect});
+  return true;
+}
+
+Duration SimNetwork::latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) {
+  const int64_t low = params_.latency_us_min() * 1000;
+  const int64_t span = params_.latency_us_max() * 1000 - low;
+  const int64_t normal = low + static_cast<int64_t>(scale(bits(link_number, ordinal, aspect),
+                                                          static_cast<uint64_t>(span) + 1));
+  if (aspect != NetworkAspect::kLatency ||
+      !happens(link_number, ordinal, NetworkAspect::kTail, params_.heavy_tail_ppm())) {
+    return Duration(normal);
+  }
+  return Duration(normal * static_cast<int64_t>(2 + bits(link_number, ordinal, aspect) % 19));
+}
+
+void SimNetwork::send(Envelope&& envelope) {
+  const uint32_t from = slot_of(envelope.from);
+  const uint32_t to = slot_of(envelope.to);
+  CHECK(from < side_ && to < side_);
+  const uint32_t number = from * side_ + to;
+  Link& way = links_[number];
+  const uint64_t ordinal = ++way.sent_count;
+  if (way.cuts > 0) return;
+  const bool between_nodes = from < node_count_ && to < node_count_;
+  if (!between_nodes) {
+    deliver(std::move(envelope), number, latency(number, ordinal, NetworkAspect::kLatency));
+    return;
+  }
+  if (happens(number, ordinal, NetworkAspect::kLoss, params_.loss_ppm())) return;
+  if (!pass_codec(envelope, number, ordinal)) return;
+  Duration after = latency(number, ordinal, NetworkAspect::kLatency) + way.slow_by;
+  if (!queue_for_bandwidth(way, envelope, after)) return;
+  if (happens(number, ordinal, NetworkAspect::kDuplicate, params_.duplicate_ppm())) {
+    Envelope copy = envelope;
+    deliver(std::move(copy), number,
+            latency(number, ordinal, NetworkAspect::kDuplicateLatency) + way.slow_by);
+  }
+  if (happens(number, ordinal, NetworkAspect::kReplay, params_.replay_ppm())) {
+    Envelope copy = envelope;
+    const auto span = static_cast<uint64_t>(params_.replay_ms_max() * kMillion);
+    const uint64_t late = scale(bits(number, ordinal, NetworkAspect::kReplayDelay), span);
+    deliver(std::move(copy), number, after + Duration(static_cast<int64_t>(late)));
+  }
+  deliver(std::move(envelope), number, after);
+}
+
+// A link sends one message after the other; what would have to wait behind too much is dropped.
+bool SimNetwork::queue_for_bandwidth(Link& way, const Envelope& envelope, Duration& after) {
+  const int64_t rate = params_.bandwidth_bytes_per_ms();
+  if (rate == 0) return true;
+  const VirtualTime now = queue_.now();
+  const VirtualTime begin = std::max(now, way.busy_until);
+  if ((begin - now).count() * rate > params_.queue_bytes() * kMillion) return false;
+  way.busy_until = begin + Duration(wire_bytes(envelope) * kMillion / rate);
+  after += way.busy_until - now;
+  return true;
+}
+
+void SimNetwork::deliver(Envelope&& envelope, uint32_t link_number, Duration after) {
+  Link& way = links_[link_number];
+  const uint32_t to = link_number % side_;
+  const bool between_nodes = to < node_count_ && link_number / side_ < node_count_;
+  VirtualTime at = queue_.now() + after;
+  if (!between_nodes || params_.fifo()) {
+    at = std::max(at, way.last_delivery);
+    way.last_delivery = at;
+  }
+  uint32_t slot;
+  if (free_slots_.empty()) {
+    slot = static_cast<uint32_t>(slots_.size());
+    slots_.emplace_back();
+  } else {
+    slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  slots_[slot].envelope = std::move(envelope);
+  slots_[slot].epoch = way.epoch;
+  if (to < node_count_) {
+    queue_.push(at, EventKind::kDeliver, to, slot);
+  } else {
+    queue_.push(at, EventKind::kClientReceive, to - node_count_, slot);
+  }
+}
+
+bool SimNetwork::receive(uint64_t slot, Envelope& out) {
+  out = std::move(slots_[slot].envelope);
+  free_slots_.push_back(static_cast<uint32_t>(slot));
+  const Link& way = link(slot_of(out.from), slot_of(out.to));
+  return way.cuts == 0 && way.epoch == slots_[slot].epoch;
+}
+
+void SimNetwork::drop(uint64_t slot) {
+  slots_[slot].envelope = Envelope();
+  free_slots_.push_back(static_cast<uint32_t>(slot));
+}
+
+// True when the message goes on; false when it was corrupted and, as it must be, refused.
+bool SimNetwork::pass_codec(Envelope& envelope, uint32_t link_number, uint64_t ordinal) {
+  if (!happens(link_number, ordinal, NetworkAspect::kCodec, params_.codec_ppm())) return true;
+  frame_.clear();
+  encode_frame(envelope, group_, frame_);
+  const bool corrupt =
+      happens(link_number, ordinal, NetworkAspect::kCorrupt, params_.corrupt_ppm());
+  if (corrupt) {
+    const uint64_t where = bits(link_number, ordinal, NetworkAspect::kCorruptWhere);
+    char& byte = frame_[scale(where, frame_.size())];
+    byte = static_cast<char>(byte ^ static_cast<char>(1 + where % 255));
+  }
+  Envelope decoded;
+  size_t consumed = 0;
+  std::string error;
+  const FrameStatus status = decode_frame(frame_, group_, decoded, consumed, error);
+  if (corrupt) {
+    ++corrupted_count_;
+    if (status == FrameStatus::kOk) codec_error_ = "a frame with one byte changed was accepted";
+    return false;
+  }
+  if (status != FrameStatus::kOk || consumed != frame_.size()) {
+    codec_error_ = fmt::format("a frame just encoded does not decode: {}", error);
+    return false;
+  }
+  std::string again;
+  encode_frame(decoded, group_, again);
+  if (again != frame_) codec_error_ = "a message changed on its way through the codec";
+  envelope = std::move(decoded);
+  return true;
+}
+
+void SimNetwork::cut(uint32_t from, uint32_t to, int change) {
+  if (!healed_) link(from, to).cuts += change;
+}
+
+void SimNetwork::cut_clients(uint32_t node, int change) {
+  for (uint32_t client = node_count_; client < side_; ++client) {
+    cut(client, node, change);
+    cut(node, client, change);
+  }
+}
+
+void SimNetwork::slow(uint32_t from, uint32_t to, Duration change) {
+  if (!healed_) link(from, to).slow_by += change;
+}
+
+void SimNetwork::reset(uint32_t from, uint32_t to) { ++link(from, to).epoch; }
+
+void SimNetwork::heal() {
+  healed_ = true;
+  params_.set_heavy_tail_ppm(0);
+  params_.set_loss_ppm(0);
+  params_.set_duplicate_ppm(0);
+  params_.set_replay_ppm(0);
+  params_.set_corrupt_ppm(0);
+  params_.set_bandwidth_bytes_per_ms(0);
+  for (Link& way : links_) {
+    way.cuts = 0;
+    way.slow_by = Duration(0);
+    way.last_delivery = queue_.now();
+    ++way.epoch;
+  }
+}
+
+}  // namespace tally::sim

@@ -1,0 +1,110 @@
+// The simulated network: links between nodes, and between clients and nodes.
+//
+// What it does to messages between nodes, each by draws of its own, keyed by (link, ordinal of the
+// send on it): latency with a heavy tail; loss; duplication; replay of an old message, very late;
+// reordering (unless a link keeps order); bandwidth with a bounded queue; travel as bytes through the
+// codec, with one byte changed. And what faults do: cut links by direction, slow links, lose what is
+// under way. To clients: latency, cuts, broken connections; never repetition or reordering.
+//
+// It never: changes a message that its codec accepts, delivers to the wrong endpoint, or draws for
+// an effect whose probability is zero.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/codec.h"
+#include "core/message.h"
+#include "sim/event_queue.h"
+#include "sim/scenario.pb.h"
+#include "sim/streams.h"
+
+namespace tally::sim {
+
+// Background noise that fired, for replay without its probabilities.
+struct Noise {
+  uint32_t link;
+  uint64_t ordinal;
+  NetworkAspect effect;
+};
+
+class SimNetwork {
+ public:
+  // Nodes are endpoints 0 .. nodes-1 inside, clients follow. `queue` outlives the network.
+  SimNetwork(uint64_t seed, const Params::Network& params, uint32_t node_count,
+             uint32_t client_count, GroupId group, EventQueue& queue);
+
+  // Takes a message for delivery, later or never.
+  void send(Envelope&& envelope);
+
+  // Takes the message of a kDeliver or kClientReceive event. False when it was lost meanwhile (its
+  // link was cut or reset). Either way the slot is free afterwards.
+  bool receive(uint64_t slot, Envelope& out);
+  // Looks without taking, for the digest and the trace.
+  const Envelope& peek(uint64_t slot) const { return slots_[slot].envelope; }
+  void drop(uint64_t slot);
+
+  // Faults count, so that overlapping ones end one by one. Nodes here are 0-based.
+  void cut(uint32_t from, uint32_t to, int change);
+  void cut_clients(uint32_t node, int change);
+  void slow(uint32_t from, uint32_t to, Duration change);
+  void reset(uint32_t from, uint32_t to);
+  bool is_cut(uint32_t from, uint32_t to) const { return link(from, to).cuts > 0; }
+
+  // Ends all noise and all faults; what was under way before is lost.
+  void heal();
+
+  uint32_t slot_of(Endpoint endpoint) const {
+    return static_cast<uint32_t>(is_client(endpoint)
+                                     ? node_count_ + (endpoint.value() - kFirstClient.value())
+                                     : endpoint.value() - 1);
+  }
+  // A latency for what has no message: a connection refused, a client noticing a crash.
+  Duration plain_latency() const { return Duration(params_.latency_us_max() * 1000); }
+
+  uint64_t corrupted_count() const { return corrupted_count_; }
+  const std::vector<Noise>& noise() const { return noise_; }
+  // What the codec got wrong, if ever: a corrupted frame accepted, or a message that changed.
+  const std::string& codec_error() const { return codec_error_; }
+
+ private:
+  struct Link {
+    uint64_t sent_count = 0;  // ordinal of the last send, dropped ones included
+    uint64_t epoch = 0;       // raised by reset: older messages are lost
+    int cuts = 0;
+    Duration slow_by{0};
+    VirtualTime last_delivery{};  // for links that keep order
+    VirtualTime busy_until{};     // for bandwidth
+  };
+  struct Slot {
+    Envelope envelope;
+    uint64_t epoch = 0;
+  };
+
+  const Link& link(uint32_t from, uint32_t to) const { return links_[from * side_ + to]; }
+  Link& link(uint32_t from, uint32_t to) { return links_[from * side_ + to]; }
+  uint64_t bits(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const;
+  bool happens(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect, int64_t ppm);
+  Duration latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect);
+  void deliver(Envelope&& envelope, uint32_t link_number, Duration after);
+  bool pass_codec(Envelope& envelope, uint32_t link_number, uint64_t ordinal);
+  bool queue_for_bandwidth(Link& link, const Envelope& envelope, Duration& after);
+
+  const uint64_t seed_;
+  Params::Network params_;
+  const uint32_t node_count_;
+  const uint32_t side_;  // nodes and clients
+  const GroupId group_;
+  EventQueue& queue_;
+  bool healed_ = false;
+  std::vector<Link> links_;
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_slots_;
+  std::vector<Noise> noise_;
+  uint64_t corrupted_count_ = 0;
+  std::string codec_error_;
+  std::string frame_;  // reused
+};
+
+}  // namespace tally::sim

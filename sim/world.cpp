@@ -1,0 +1,314 @@
+#include "sim/world.h"
+
+#include <utility>
+
+#include "core/check.h"
+#include "core/draw.h"
+#include "sim/plan.h"
+
+namespace tally::sim {
+namespace {
+
+constexpr GroupId kGroup{.cluster_id = 1, .group_id = 1};
+
+}  // namespace
+
+std::string to_string(RunResult::Verdict verdict) {
+  switch (verdict) {
+    case RunResult::Verdict::kOk:
+      return "ok";
+    case RunResult::Verdict::kViolation:
+      return "violation";
+    case RunResult::Verdict::kVacuous:
+      return "vacuous";
+    case RunResult::Verdict::kUndecided:
+      return "undecided";
+  }
+  return "?";
+}
+
+World::World(const RunSpec& spec)
+    : spec_(spec),
+      oracles_(static_cast<uint32_t>(spec.params.nodes())),
+      network_(spec.seed, spec.params.network(), static_cast<uint32_t>(spec.params.nodes()),
+               static_cast<uint32_t>(spec.params.workload().clients() + 1), kGroup, queue_),
+      machine_env_{spec.seed, spec_.params, queue_, network_, oracles_},
+      clients_(spec.seed, spec.params, queue_, network_),
+      narrator_(spec.trace),
+      ongoing_(spec.plan.size()) {
+  for (uint32_t number = 0; number < spec.params.nodes(); ++number) {
+    machines_.push_back(std::make_unique<Machine>(machine_env_, number));
+  }
+  result_.seed = spec.seed;
+  result_.notes.resize(kNoteCount);
+  result_.faults_fired.resize(FaultKind_MAX + 1);
+}
+
+World::~World() = default;
+
+RunResult World::run() {
+  // The plan goes first: a fault at time 0 comes before the nodes start.
+  schedule_plan();
+  for (uint32_t number = 0; number < machines_.size(); ++number) {
+    queue_.push(VirtualTime(), EventKind::kStart, number);
+  }
+  clients_.start();
+  queue_.push(at_ms(spec_.params.duration_ms()), EventKind::kPhase, 0);
+  const auto limit = static_cast<uint64_t>(spec_.params.event_count_max());
+  while (!over()) {
+    CHECK(!queue_.empty());
+    const Event event = queue_.pop();
+    if (!dispatch(event)) continue;
+    if (armed_count_ > 0) check_conditions();
+    if (phase_ == Phase::kElection || phase_ == Phase::kConvergence) watch_liveness();
+    if (event_count_ >= limit) {
+      oracles_.violate("hang", "the event budget is spent",
+                       fmt::format("{} events and no end", event_count_));
+    }
+    if (!network_.codec_error().empty()) {
+      oracles_.violate("codec", "the wire codec failed", network_.codec_error());
+    }
+  }
+  judge();
+  return result();
+}
+
+// Carries out one event. False when it was out of date: nothing happened, nothing is counted.
+bool World::dispatch(const Event& event) {
+  switch (event.kind) {
+    case EventKind::kTimer:
+      if (!machines_[event.who]->timer_is_current(event.a)) return false;
+      break;
+    case EventKind::kClientTimer:
+      if (!clients_.on_timer(event.who, event.a)) return false;
+      break;
+    default:
+      break;
+  }
+  ++event_count_;
+  oracles_.set_event(event_count_);
+  fold(event);
+  switch (event.kind) {
+    case EventKind::kStart:
+    case EventKind::kDeliver:
+    case EventKind::kTimer:
+    case EventKind::kWake:
+    case EventKind::kDisk:
+      dispatch_to_machine(event);
+      break;
+    case EventKind::kClientReceive:
+      if (network_.receive(event.a, arrived_)) {
+        if (narrator_.on()) {
+          narrator_.line(queue_.now(), fmt::format("client {}", event.who),
+                         fmt::format("n{}: {}", arrived_.from.value(),
+                                     message_text(arrived_.message)));
+        }
+        clients_.on_receive(event.who, arrived_);
+      }
+      break;
+    case EventKind::kClientBroken:
+      clients_.on_broken(event.who, NodeId(event.a));
+      break;
+    case EventKind::kClientOperation:
+      clients_.on_operation(event.who, event.a);
+      break;
+    case EventKind::kClientTimer:
+      break;  // done above
+    case EventKind::kFault:
+      begin_fault(event.a);
+      break;
+    case EventKind::kFaultStep:
+      step_fault(event.a);
+      break;
+    case EventKind::kFaultEnd:
+      end_fault(event.a);
+      break;
+    case EventKind::kPhase:
+      if (phase_ == Phase::kSafety) {
+        begin_liveness();
+      } else {
+        check_liveness_deadline();
+      }
+      break;
+  }
+  digest_.end_event(event_count_);
+  return true;
+}
+
+void World::dispatch_to_machine(const Event& event) {
+  Machine& machine = *machines_[event.who];
+  if (event.kind == EventKind::kStart) {
+    if (machine.state() != Machine::State::kDown) return;
+    for (const Ongoing& fault : ongoing_) {
+      if (!fault.begun || fault.ended) continue;
+      // Down from time 0 by the plan: the fault's end starts it.
+      for (const uint32_t target : fault.targets) {
+        const FaultKind kind = spec_.plan[static_cast<size_t>(&fault - ongoing_.data())].kind();
+        if (target == event.who && (kind == CRASH || kind == KILL)) return;
+      }
+    }
+    restart(machine);
+    return;
+  }
+  if (machine.state() == Machine::State::kPaused) {
+    machine.stall(event);
+    return;
+  }
+  if (machine.state() == Machine::State::kFrozen) {
+    if (event.kind == EventKind::kDeliver) network_.drop(event.a);
+    return;
+  }
+  bool stepped = false;
+  switch (event.kind) {
+    case EventKind::kDeliver: {
+      const Endpoint from = network_.peek(event.a).from;
+      if (!network_.receive(event.a, arrived_)) return;
+      if (machine.state() == Machine::State::kDown) {
+        if (is_client(from)) {  // connection refused
+          queue_.push(queue_.now() + network_.plain_latency(), EventKind::kClientBroken,
+                      static_cast<uint32_t>(from.value() - kFirstClient.value()),
+                      machine.id().value());
+        }
+        return;
+      }
+      if (narrator_.on()) narrator_.cause_message(arrived_);
+      stepped = machine.on_deliver(std::move(arrived_));
+      break;
+    }
+    case EventKind::kTimer:
+      if (narrator_.on()) narrator_.cause("its time came");
+      stepped = machine.on_timer(event.a);
+      break;
+    case EventKind::kWake:
+      if (narrator_.on()) narrator_.cause("takes what has arrived");
+      stepped = machine.on_wake(event.a);
+      break;
+    default:
+      if (narrator_.on()) narrator_.cause("its disk is done");
+      stepped = machine.on_disk(event.a);
+      break;
+  }
+  if (stepped) after_step(machine);
+  if (machine.take_crashed()) after_crash(machine);
+}
+
+void World::after_step(Machine& machine) {
+  oracles_.after_step(machine);
+  for (const Note& note : machine.node().last_notes()) {
+    ++result_.notes[static_cast<size_t>(note.kind)];
+    if (note.kind == NoteKind::became_leader && result_.first_leader_ms < 0) {
+      result_.first_leader_ms = queue_.now().time_since_epoch().count() / 1'000'000;
+    }
+  }
+  if (narrator_.on()) narrator_.step(queue_.now(), machine);
+}
+
+// The node went down in the middle of a callback: by a crash point, or by itself.
+void World::after_crash(Machine& machine) {
+  narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()), "crashes right here");
+  clients_.on_node_down(machine.id(), ++crash_count_);
+  for (size_t position = 0; position < ongoing_.size(); ++position) {
+    Ongoing& fault = ongoing_[position];
+    const Fault& plan = spec_.plan[position];
+    if (plan.kind() != CRASH_POINT || !fault.begun || fault.ended) continue;
+    if (fault.targets.empty() || fault.targets[0] != machine.number()) continue;
+    ++result_.faults_fired[CRASH_POINT];
+  }
+}
+
+void World::fold(const Event& event) {
+  digest_.fold(event_count_);
+  digest_.fold(static_cast<uint64_t>(event.at.time_since_epoch().count()));
+  digest_.fold(static_cast<uint64_t>(event.kind) << 32 | event.who);
+  if (event.kind == EventKind::kDeliver || event.kind == EventKind::kClientReceive) {
+    fold_message(network_.peek(event.a));
+  } else if (event.kind != EventKind::kTimer && event.kind != EventKind::kClientTimer) {
+    digest_.fold(event.a);
+  }
+}
+
+void World::fold_message(const Envelope& envelope) {
+  digest_.fold(envelope.from.value());
+  digest_.fold(envelope.message.index());
+  if (const auto* append = std::get_if<AppendRequest>(&envelope.message)) {
+    digest_.fold(append->term.value());
+    digest_.fold(append->prev_log_index.value());
+    digest_.fold(append->prev_log_term.value());
+    digest_.fold(append->commit_index.value());
+    digest_.fold(append->round);
+    for (const Entry& entry : append->entries) {
+      digest_.fold(entry.term.value());
+      digest_.fold(entry.log_time.value());
+      digest_.fold(entry.data.view());
+    }
+  } else if (const auto* append_reply = std::get_if<AppendReply>(&envelope.message)) {
+    digest_.fold(append_reply->term.value() << 1 | (append_reply->success ? 1 : 0));
+    digest_.fold(append_reply->match_index.value());
+    digest_.fold(append_reply->conflict_index.value());
+    digest_.fold(append_reply->round);
+  } else if (const auto* vote = std::get_if<VoteRequest>(&envelope.message)) {
+    digest_.fold(vote->term.value() << 1 | (vote->pre_vote ? 1 : 0));
+    digest_.fold(vote->last_log_index.value());
+    digest_.fold(vote->last_log_term.value());
+  } else if (const auto* vote_reply = std::get_if<VoteReply>(&envelope.message)) {
+    digest_.fold(vote_reply->term.value() << 2 | (vote_reply->pre_vote ? 2 : 0) |
+                 (vote_reply->granted ? 1 : 0));
+  } else if (const auto* request = std::get_if<ClientRequest>(&envelope.message)) {
+    digest_.fold(request->request_id);
+    if (const auto* increment = std::get_if<IncrementAndGetRequest>(&request->operation)) {
+      digest_.fold(increment->name);
+      digest_.fold(static_cast<uint64_t>(increment->delta));
+      digest_.fold(increment->session.value());
+      digest_.fold(increment->sequence);
+      digest_.fold(increment->first_outstanding);
+    } else if (const auto* get = std::get_if<GetValueRequest>(&request->operation)) {
+      digest_.fold(get->name);
+    }
+  } else if (const auto* response = std::get_if<ValueResponse>(&envelope.message)) {
+    digest_.fold(response->request_id);
+    digest_.fold(static_cast<uint64_t>(response->outcome) << 8 |
+                 static_cast<uint64_t>(response->reason));
+    digest_.fold(static_cast<uint64_t>(response->value));
+  }
+}
+
+RunResult World::result() {
+  for (const auto& machine : machines_) {
+    if (!machine->has_node()) continue;
+    digest_.fold(machine->node().state().state_hash());
+    digest_.fold(machine->node().raft().commit_index().value());
+  }
+  digest_.end_event(event_count_ + 1);
+  result_.digest = digest_.value();
+  result_.checkpoints = digest_.checkpoints();
+  result_.event_count = event_count_;
+  result_.sim_time = queue_.now().time_since_epoch();
+  result_.ops = clients_.counts();
+  result_.frames_corrupted = network_.corrupted_count();
+  if (oracles_.violation()) {
+    result_.violation = oracles_.violation();
+    result_.verdict = RunResult::Verdict::kViolation;
+  }
+  return std::move(result_);
+}
+
+RunResult World::result_of_failed_check(const std::string& message) {
+  // The line number changes with every edit and is no part of what failed.
+  std::string clause = message;
+  const size_t begin = clause.find("CHECK(");
+  const size_t end = clause.find(") failed");
+  if (begin != std::string::npos && end != std::string::npos) {
+    clause = clause.substr(begin, end + 1 - begin);
+  }
+  result_.violation = Violation{"check", clause, message, event_count_};
+  result_.verdict = RunResult::Verdict::kViolation;
+  result_.digest = digest_.value();
+  result_.event_count = event_count_;
+  result_.sim_time = queue_.now().time_since_epoch();
+  result_.ops = clients_.counts();
+  return result_;
+}
+
+RunResult run(const RunSpec& spec) { return World(spec).run(); }
+
+}  // namespace tally::sim

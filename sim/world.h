@@ -1,0 +1,154 @@
+// The world: one simulated cluster with its clients, network, faults and oracles, run to a verdict.
+//
+// One thread, virtual time, events in a total order. A run is (seed, parameters, workload, plan,
+// core) and nothing else: no wall clock, no file, no environment. Two phases: safety with all faults
+// on; liveness, where a quorum core is healed and the rest frozen, and the core must serve.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/note.h"
+#include "sim/digest.h"
+#include "sim/event_queue.h"
+#include "sim/machine.h"
+#include "sim/narrator.h"
+#include "sim/oracles.h"
+#include "sim/scenario.pb.h"
+#include "sim/sim_clients.h"
+#include "sim/sim_network.h"
+
+namespace tally::sim {
+
+// Everything a run is made of. REQUIRES of all that take one: params_error and complete_plan are
+// empty, core names distinct nodes (1-based) or nothing.
+struct RunSpec {
+  uint64_t seed = 0;
+  Params params;
+  std::vector<Fault> plan;
+  std::vector<int64_t> core;     // for the liveness phase; drawn when empty
+  std::FILE* trace = nullptr;    // the narrated trace goes here; no effect on the run
+};
+
+struct RunResult {
+  enum class Verdict : uint8_t { kOk, kViolation, kVacuous, kUndecided };
+  Verdict verdict = Verdict::kOk;
+  std::string reason;  // of vacuous and undecided
+  std::optional<Violation> violation;
+  uint64_t seed = 0;
+  uint64_t digest = 0;
+  std::vector<uint64_t> checkpoints;  // of the digest, every Digest::kCheckpointInterval events
+  uint64_t event_count = 0;
+  Duration sim_time{0};
+  SimClients::Counts ops;
+  uint64_t committed_count = 0;         // entries committed in the safety phase
+  int64_t first_leader_ms = -1;         // when some node first led; -1: never
+  NodeId safety_leader;                 // who led when the safety phase ended; kNoNode: nobody
+  std::vector<uint64_t> notes;          // how often each NoteKind occurred
+  std::vector<uint64_t> faults_fired;   // by FaultKind
+  uint64_t faults_idle = 0;             // triggers that never fired, or found no target
+  uint64_t frames_corrupted = 0;        // corrupted on purpose, and refused
+  bool liveness_excused = false;        // the core could not have elected anybody
+  History history;
+};
+
+std::string to_string(RunResult::Verdict verdict);
+
+class World {
+ public:
+  explicit World(const RunSpec& spec);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  // Runs to the end and judges. Call once.
+  RunResult run();
+  // What is known so far, as a violation of oracle `check`: for a CHECK that failed in the middle.
+  RunResult result_of_failed_check(const std::string& message);
+
+ private:
+  enum class Phase : uint8_t { kSafety, kElection, kConvergence, kDone };
+
+  // One fault of the plan, on its way.
+  struct Ongoing {
+    bool armed = false;    // waits for its condition
+    bool begun = false;
+    bool ended = false;
+    bool flap_cut = false;
+    std::vector<uint32_t> targets;  // 0-based, resolved when it began
+    std::vector<uint32_t> peers;
+    std::vector<bool> link_held;    // which links it holds cut or slow: from * nodes + to
+  };
+
+  // world.cpp
+  bool dispatch(const Event& event);
+  void dispatch_to_machine(const Event& event);
+  void after_step(Machine& machine);
+  void after_crash(Machine& machine);
+  void fold(const Event& event);
+  void fold_message(const Envelope& envelope);
+  RunResult result();
+  bool over() const { return phase_ == Phase::kDone || oracles_.violation().has_value(); }
+  VirtualTime at_ms(int64_t ms) const { return VirtualTime(std::chrono::milliseconds(ms)); }
+
+  // world_faults.cpp: the plan's executor. Draws nothing.
+  void schedule_plan();
+  void check_conditions();
+  bool holds(const Condition& condition) const;
+  void begin_fault(size_t position);
+  void step_fault(size_t position);
+  void end_fault(size_t position);
+  bool resolve_targets(size_t position);
+  std::optional<uint32_t> resolve(const Target& target) const;
+  void apply_links(size_t position, int change);
+  void hold_link(Ongoing& ongoing, uint32_t from, uint32_t to);
+  void choose_links(size_t position);
+  bool apply_to_machines(size_t position);
+  void release_machine(const Fault& fault, Machine& machine);
+  void restart(Machine& machine);
+
+  // world_phases.cpp: liveness, convergence, verdict.
+  void begin_liveness();
+  std::vector<uint32_t> choose_core() const;
+  Duration progress_limit() const;
+  void watch_liveness();
+  bool core_converged() const;
+  bool core_is_able() const;
+  void check_liveness_deadline();
+  void judge();
+  void judge_sums();
+  void judge_vacuity();
+  const Machine* leader() const;
+
+  const RunSpec spec_;
+  EventQueue queue_;
+  Oracles oracles_;
+  SimNetwork network_;
+  const MachineEnv machine_env_;
+  std::vector<std::unique_ptr<Machine>> machines_;
+  SimClients clients_;
+  Narrator narrator_;
+  Digest digest_;
+  RunResult result_;
+
+  Phase phase_ = Phase::kSafety;
+  uint64_t event_count_ = 0;
+  uint64_t crash_count_ = 0;
+  Envelope arrived_;  // reused
+
+  std::vector<Ongoing> ongoing_;
+  size_t armed_count_ = 0;
+
+  std::vector<uint32_t> core_;       // 0-based, sorted
+  VirtualTime liveness_began_{};
+  VirtualTime liveness_ends_{};      // moves on when the core makes progress
+  uint64_t core_progress_ = 0;
+};
+
+RunResult run(const RunSpec& spec);
+
+}  // namespace tally::sim

@@ -1,0 +1,320 @@
+// The executor of the fault plan. It draws nothing: what is random about a fault was drawn before
+// time 0; roles are resolved when the fault begins.
+#include <algorithm>
+
+#include "core/check.h"
+#include "sim/plan.h"
+#include "sim/world.h"
+
+namespace tally::sim {
+namespace {
+
+bool has_end(const Fault& fault) {
+  return fault.has_duration_ms() && fault.kind() != CLOCK_JUMP && fault.kind() != RESET_LINKS;
+}
+
+bool cuts_links(FaultKind kind) {
+  return kind == PARTITION || kind == ISOLATE_LEADER || kind == ONE_WAY || kind == BRIDGE ||
+         kind == RING || kind == FLAP;
+}
+
+template <class Value>
+bool contains(const std::vector<Value>& values, Value value) {
+  return std::find(values.begin(), values.end(), value) != values.end();
+}
+
+}  // namespace
+
+void World::schedule_plan() {
+  for (size_t position = 0; position < spec_.plan.size(); ++position) {
+    const Trigger& trigger = spec_.plan[position].trigger();
+    if (trigger.has_at_ms()) {
+      queue_.push(at_ms(trigger.at_ms()), EventKind::kFault, 0, position);
+    } else {
+      ongoing_[position].armed = true;
+      ++armed_count_;
+    }
+  }
+}
+
+void World::check_conditions() {
+  if (phase_ != Phase::kSafety) return;
+  for (size_t position = 0; position < spec_.plan.size(); ++position) {
+    if (!ongoing_[position].armed) continue;
+    const Trigger& trigger = spec_.plan[position].trigger();
+    const bool late = trigger.has_deadline_ms() && queue_.now() > at_ms(trigger.deadline_ms());
+    if (!late && !holds(trigger.when())) continue;
+    ongoing_[position].armed = false;
+    --armed_count_;
+    if (late) {
+      ++result_.faults_idle;
+    } else {
+      queue_.push(queue_.now() + std::chrono::milliseconds(trigger.after_ms()), EventKind::kFault,
+                  0, position);
+    }
+  }
+}
+
+bool World::holds(const Condition& condition) const {
+  const Machine* leads = leader();
+  switch (condition.which_case()) {
+    case Condition::kLeaderElected:
+      return leads != nullptr;
+    case Condition::kNodeLeads:
+      return leads != nullptr && leads->id().value() == static_cast<uint64_t>(condition.node_leads());
+    case Condition::kUncommittedTail: {
+      if (leads == nullptr) return false;
+      const Raft& raft = leads->node().raft();
+      return raft.log().last_index() - raft.commit_index() >=
+             static_cast<uint64_t>(condition.uncommitted_tail());
+    }
+    case Condition::kCommitted:
+      return oracles_.committed_index().value() >= static_cast<uint64_t>(condition.committed());
+    case Condition::WHICH_NOT_SET:
+      return false;
+  }
+  return false;
+}
+
+const Machine* World::leader() const {
+  const Machine* found = nullptr;
+  for (const auto& machine : machines_) {
+    if (!machine->has_node() || !machine->node().raft().is_leader()) continue;
+    if (found == nullptr || machine->node().raft().term() > found->node().raft().term()) {
+      found = machine.get();
+    }
+  }
+  return found;
+}
+
+std::optional<uint32_t> World::resolve(const Target& target) const {
+  if (target.has_node()) return static_cast<uint32_t>(target.node() - 1);
+  const Machine* leads = leader();
+  if (target.role() == LEADER) {
+    return leads == nullptr ? std::nullopt : std::optional(leads->number());
+  }
+  for (const auto& machine : machines_) {
+    if (machine->has_node() && machine.get() != leads) return machine->number();
+  }
+  return std::nullopt;
+}
+
+// False when a role is held by nobody: then the fault does nothing.
+bool World::resolve_targets(size_t position) {
+  const Fault& fault = spec_.plan[position];
+  Ongoing& ongoing = ongoing_[position];
+  for (const bool peers : {false, true}) {
+    for (const Target& target : peers ? fault.peer() : fault.target()) {
+      const std::optional<uint32_t> number = resolve(target);
+      if (!number) return false;
+      (peers ? ongoing.peers : ongoing.targets).push_back(*number);
+    }
+  }
+  if (fault.kind() == ISOLATE_LEADER && ongoing.targets.empty()) {
+    const Machine* leads = leader();
+    if (leads == nullptr) return false;
+    ongoing.targets.push_back(leads->number());
+  }
+  if (fault.kind() == CRASH_ALL) {
+    for (uint32_t number = 0; number < machines_.size(); ++number) {
+      ongoing.targets.push_back(number);
+    }
+  }
+  return true;
+}
+
+void World::hold_link(Ongoing& ongoing, uint32_t from, uint32_t to) {
+  if (from != to) ongoing.link_held[from * machines_.size() + to] = true;
+}
+
+// Decides which links the fault holds, by kind.
+void World::choose_links(size_t position) {
+  const Fault& fault = spec_.plan[position];
+  Ongoing& ongoing = ongoing_[position];
+  const auto count = static_cast<uint32_t>(machines_.size());
+  ongoing.link_held.assign(size_t{count} * count, false);
+  for (uint32_t from = 0; from < count; ++from) {
+    for (uint32_t to = 0; to < count; ++to) {
+      const bool from_target = contains(ongoing.targets, from);
+      const bool to_target = contains(ongoing.targets, to);
+      const bool to_peer = ongoing.peers.empty() ? !to_target : contains(ongoing.peers, to);
+      const bool from_peer = ongoing.peers.empty() ? !from_target : contains(ongoing.peers, from);
+      switch (fault.kind()) {
+        case ONE_WAY:
+        case SLOW_LINK:
+          if (from_target && to_peer) hold_link(ongoing, from, to);
+          break;
+        case RESET_LINKS:
+          if (from_target || to_target) hold_link(ongoing, from, to);
+          break;
+        case BRIDGE:
+          if (from_target || to_target) break;
+          if (contains(ongoing.peers, from) != contains(ongoing.peers, to)) {
+            hold_link(ongoing, from, to);
+          }
+          break;
+        case RING:
+          if ((from + 1) % count != to && (to + 1) % count != from) hold_link(ongoing, from, to);
+          break;
+        default:
+          if ((from_target && to_peer) || (from_peer && to_target)) hold_link(ongoing, from, to);
+          break;
+      }
+    }
+  }
+}
+
+void World::apply_links(size_t position, int change) {
+  const Fault& fault = spec_.plan[position];
+  const Ongoing& ongoing = ongoing_[position];
+  const auto count = static_cast<uint32_t>(machines_.size());
+  for (uint32_t from = 0; from < count; ++from) {
+    for (uint32_t to = 0; to < count; ++to) {
+      if (!ongoing.link_held[from * count + to]) continue;
+      if (fault.kind() == SLOW_LINK) {
+        network_.slow(from, to, std::chrono::milliseconds(fault.by_ms()) * change);
+      } else if (fault.kind() == RESET_LINKS) {
+        network_.reset(from, to);
+      } else {
+        network_.cut(from, to, change);
+      }
+    }
+  }
+  if (!fault.clients()) return;
+  for (const uint32_t target : ongoing.targets) network_.cut_clients(target, change);
+}
+
+void World::begin_fault(size_t position) {
+  if (phase_ != Phase::kSafety) return;
+  const Fault& fault = spec_.plan[position];
+  Ongoing& ongoing = ongoing_[position];
+  const bool resolved = resolve_targets(position);
+  bool effective = resolved;
+  if (resolved) {
+    choose_links(position);
+    const bool links = cuts_links(fault.kind()) || fault.kind() == SLOW_LINK ||
+                       fault.kind() == RESET_LINKS;
+    if (links) {
+      effective = fault.clients() || contains(ongoing.link_held, true);
+    } else {
+      effective = apply_to_machines(position);
+    }
+    if (links && effective) apply_links(position, +1);
+  }
+  narrator_.line(queue_.now(), "fault",
+                 effective ? fault_text(fault) : fault_text(fault) + " (nothing to act on)");
+  if (!effective) {
+    ++result_.faults_idle;
+    return;
+  }
+  ongoing.begun = true;
+  if (fault.kind() != CRASH_POINT) ++result_.faults_fired[fault.kind()];
+  if (fault.kind() == FLAP) {
+    ongoing.flap_cut = true;
+    queue_.push(queue_.now() + std::chrono::milliseconds(fault.period_ms()),
+                EventKind::kFaultStep, 0, position);
+  }
+  if (has_end(fault)) {
+    queue_.push(queue_.now() + std::chrono::milliseconds(fault.duration_ms()),
+                EventKind::kFaultEnd, 0, position);
+  }
+}
+
+// False when no target was in a state that the fault can act on.
+bool World::apply_to_machines(size_t position) {
+  const Fault& fault = spec_.plan[position];
+  bool effective = false;
+  for (const uint32_t number : ongoing_[position].targets) {
+    Machine& machine = *machines_[number];
+    const Machine::State before = machine.state();
+    switch (fault.kind()) {
+      case CRASH:
+      case CRASH_ALL:
+      case KILL:
+        // At time 0 nothing runs yet; the fault then keeps it from starting.
+        effective |= before != Machine::State::kDown || queue_.now() == VirtualTime();
+        if (before == Machine::State::kDown) break;
+        if (fault.kind() == KILL) {
+          machine.kill();
+        } else {
+          machine.crash();
+        }
+        clients_.on_node_down(machine.id(), ++crash_count_);
+        break;
+      case PAUSE:
+        effective |= before == Machine::State::kUp;
+        machine.pause();
+        break;
+      case CLOCK_JUMP:
+        effective = true;
+        machine.jump_clock(std::chrono::milliseconds(fault.by_ms()));
+        break;
+      case SLOW_DISK:
+        effective = true;
+        machine.set_disk_slowdown(static_cast<uint32_t>(fault.factor()));
+        break;
+      case CRASH_POINT:
+        effective |= machine.has_node();
+        if (!machine.has_node()) break;
+        machine.arm_crash_point(static_cast<DiskPoint>(fault.point() - CrashPoint_MIN));
+        break;
+      default:
+        CHECK(false, "not a fault of machines: {}", fault_name(fault.kind()));
+    }
+  }
+  return effective;
+}
+
+void World::step_fault(size_t position) {
+  Ongoing& ongoing = ongoing_[position];
+  if (phase_ != Phase::kSafety || ongoing.ended) return;
+  apply_links(position, ongoing.flap_cut ? -1 : +1);
+  ongoing.flap_cut = !ongoing.flap_cut;
+  queue_.push(queue_.now() + std::chrono::milliseconds(spec_.plan[position].period_ms()),
+              EventKind::kFaultStep, 0, position);
+}
+
+void World::end_fault(size_t position) {
+  const Fault& fault = spec_.plan[position];
+  Ongoing& ongoing = ongoing_[position];
+  if (phase_ != Phase::kSafety || !ongoing.begun || ongoing.ended) return;
+  ongoing.ended = true;
+  narrator_.line(queue_.now(), "fault", "ends: " + fault_text(fault));
+  if (cuts_links(fault.kind()) || fault.kind() == SLOW_LINK) {
+    if (fault.kind() != FLAP || ongoing.flap_cut) apply_links(position, -1);
+    return;
+  }
+  for (const uint32_t number : ongoing.targets) release_machine(fault, *machines_[number]);
+}
+
+void World::release_machine(const Fault& fault, Machine& machine) {
+  switch (fault.kind()) {
+    case CRASH:
+    case CRASH_ALL:
+    case KILL:
+      restart(machine);
+      break;
+    case CRASH_POINT:
+      machine.disarm_crash_point();
+      restart(machine);
+      break;
+    case PAUSE:
+      machine.resume();
+      break;
+    case SLOW_DISK:
+      machine.set_disk_slowdown(1);
+      break;
+    default:
+      break;
+  }
+}
+
+void World::restart(Machine& machine) {
+  if (machine.state() != Machine::State::kDown) return;
+  if (narrator_.on()) narrator_.cause("starts");
+  machine.start();
+  if (machine.take_crashed() || !machine.has_node()) return;
+  after_step(machine);
+}
+
+}  // namespace tally::sim

@@ -1,0 +1,409 @@
+#include "storage/recovery.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "core/little_endian.h"
+
+namespace tally {
+namespace {
+
+// A header of a later format version may be longer than ours.
+constexpr size_t kHeaderReadBytes = 4096;
+constexpr size_t kRecordAlignment = 8;
+
+// Bytes up to and including the last one that is not zero.
+uint64_t used_bytes(std::string_view bytes) {
+  size_t end = bytes.size();
+  while (end >= sizeof(uint64_t)) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + end - sizeof(word), sizeof(word));
+    if (word != 0) break;
+    end -= sizeof(word);
+  }
+  while (end > 0 && bytes[end - 1] == 0) --end;
+  return end;
+}
+
+std::string describe(const HardState& state) {
+  return fmt::format("term {} vote {}", state.term.value(), state.voted_for.value());
+}
+
+class LogRecovery {
+ public:
+  LogRecovery(Disk& disk, const Identity& expected, uint64_t segment_bytes)
+      : disk_(disk), expected_(expected), segment_bytes_(segment_bytes) {}
+
+  Recovered run(LogTail& tail);
+
+ private:
+  struct SegmentFile {
+    uint64_t number = 0;
+    std::string name;
+    uint64_t size = 0;
+    bool started = false;  // its header is valid
+    SegmentHeader header;
+  };
+  enum class Batch : uint8_t {
+    kValid,
+    kBroken,  // as an unfinished write may look, or damage
+    kWrong,   // valid records that do not belong here: always damage
+  };
+  // A valid header that claims that everything before `proven` had been synced.
+  struct Claim {
+    LogPosition proven;
+    std::string file;
+    uint64_t offset = 0;
+  };
+
+  // Each step returns false when it has reached the verdict.
+  bool read_headers();
+  bool read_header(SegmentFile& file);
+  bool check_identity(const SegmentFile& file);
+  bool check_chain();
+  bool replay_segment(size_t position);
+  bool judge_rest(LogTail& tail);
+
+  bool read_whole(const SegmentFile& file);
+  Batch parse_batch(LogPosition at, uint64_t limit);
+  Batch parse_body(std::string_view body);
+  void apply_batch();
+  void collect_claims(const SegmentFile& file, uint64_t from);
+  void cut(const SegmentFile& file, uint64_t offset, uint64_t bytes);
+  bool damaged(std::string_view file, uint64_t offset, std::string_view reason);
+  bool refused(std::string reason);
+
+  Disk& disk_;
+  const Identity& expected_;
+  const uint64_t segment_bytes_;
+
+  Recovered result_;
+  std::vector<SegmentFile> files_;  // by number
+  std::vector<size_t> chain_;       // positions of the started ones: the log, in order
+  std::string content_;             // of the file being read
+  LogPosition end_;                 // replayed up to here
+  LogIndex next_index_{1};
+  Claim claim_;  // the furthest one found behind the end
+
+  // The batch parsed last.
+  HardState batch_hard_state_;
+  std::vector<Entry> batch_entries_;
+  uint64_t batch_bytes_ = 0;
+  std::string batch_error_;
+};
+
+Recovered LogRecovery::run(LogTail& tail) {
+  tail = LogTail{};
+  if (!read_headers() || !check_chain()) return std::move(result_);
+  for (size_t i = 0; i < chain_.size(); ++i) {
+    if (!replay_segment(i)) return std::move(result_);
+  }
+  if (judge_rest(tail)) {
+    result_.outcome = chain_.empty() ? Recovered::Outcome::kEmpty : Recovered::Outcome::kWhole;
+  }
+  return std::move(result_);
+}
+
+bool LogRecovery::damaged(std::string_view file, uint64_t offset, std::string_view reason) {
+  result_.outcome = Recovered::Outcome::kDamaged;
+  result_.torn_bytes = 0;
+  result_.message =
+      fmt::format("{} offset {}, at index {}: {}", file, offset, next_index_.value(), reason);
+  return false;
+}
+
+bool LogRecovery::refused(std::string reason) {
+  result_.outcome = Recovered::Outcome::kRefused;
+  result_.message = std::move(reason);
+  return false;
+}
+
+// ---- Which files are the log ----
+
+bool LogRecovery::read_headers() {
+  for (const std::string& name : disk_.list()) {
+    const std::optional<uint64_t> number = segment_number(name);
+    if (!number) continue;
+    SegmentFile file;
+    file.number = *number;
+    file.name = name;
+    file.size = disk_.size(name).value_or(0);
+    files_.push_back(std::move(file));
+  }
+  std::sort(files_.begin(), files_.end(),
+            [](const SegmentFile& a, const SegmentFile& b) { return a.number < b.number; });
+  // Whose directory this is comes before what state it is in.
+  for (SegmentFile& file : files_) {
+    if (!read_header(file)) return false;
+  }
+  return true;
+}
+
+bool LogRecovery::read_header(SegmentFile& file) {
+  if (disk_.read(file.name, 0, kHeaderReadBytes, content_) != DiskStatus::kOk) {
+    return damaged(file.name, 0, "the disk cannot read the segment's header");
+  }
+  if (file.size < kSegmentBytesMin) {
+    return damaged(file.name, file.size, "the file has become shorter than any segment");
+  }
+  RecordView record;
+  size_t consumed = 0;
+  if (read_record(content_, record, consumed) != RecordStatus::kOk) return true;
+  if (record.type != RecordType::kSegment) return true;
+  const uint64_t version = segment_format_version(record);
+  if (version > kLogFormatVersion) {
+    return refused(
+        fmt::format("{} has log format {}, this program knows up to {}: start a newer one",
+                    file.name, version, kLogFormatVersion));
+  }
+  if (!to_segment_header(record, file.header)) {
+    return damaged(file.name, 0, "a segment header of an unknown shape");
+  }
+  if (file.header.number != file.number) {
+    return damaged(file.name, 0,
+                   fmt::format("the header of segment {}", segment_name(file.header.number)));
+  }
+  if (file.size < file.header.file_bytes) {
+    return damaged(file.name, file.size,
+                   fmt::format("the file had {} bytes and is shorter now", file.header.file_bytes));
+  }
+  file.started = true;
+  return check_identity(file);
+}
+
+bool LogRecovery::check_identity(const SegmentFile& file) {
+  const Identity& found = file.header.identity;
+  const auto differs = [&](std::string_view what, uint64_t here, uint64_t wanted) {
+    return refused(fmt::format("{} belongs to {} {:#x}, this is {:#x}: wrong data directory?",
+                               file.name, what, here, wanted));
+  };
+  if (found.cluster_id != expected_.cluster_id) {
+    return differs("cluster", found.cluster_id, expected_.cluster_id);
+  }
+  if (found.group_id != expected_.group_id) {
+    return differs("group", found.group_id, expected_.group_id);
+  }
+  if (found.node_id != expected_.node_id) {
+    return differs("node", found.node_id.value(), expected_.node_id.value());
+  }
+  const bool first = std::none_of(files_.begin(), files_.end(), [&](const SegmentFile& other) {
+    return other.started && other.number < file.number;
+  });
+  if (first) result_.identity = found;
+  if (found != result_.identity) {
+    return damaged(file.name, 0, "the segment comes from another data directory");
+  }
+  return true;
+}
+
+// Segment numbers have no gap, and each started segment goes on from the started one before it.
+// Files between them that never started are left over from torn writes.
+bool LogRecovery::check_chain() {
+  uint64_t expected_number = 1;  // compaction will move the first
+  for (const SegmentFile& file : files_) {
+    if (file.number != expected_number) {
+      return damaged(segment_name(expected_number), 0,
+                     fmt::format("the segment is missing, {} is there", file.name));
+    }
+    ++expected_number;
+  }
+  uint64_t previous = 0;
+  for (size_t i = 0; i < files_.size(); ++i) {
+    const SegmentFile& file = files_[i];
+    if (!file.started) continue;
+    const uint64_t claimed = file.header.previous_end.segment;
+    if (claimed != previous) {
+      if (claimed > previous && claimed < file.number) {
+        return damaged(segment_name(claimed), 0,
+                       fmt::format("the header is invalid, but {} goes on from it", file.name));
+      }
+      return damaged(file.name, 0,
+                     fmt::format("goes on from segment {}, not from {}", claimed, previous));
+    }
+    chain_.push_back(i);
+    previous = file.number;
+  }
+  return true;
+}
+
+// ---- Replay ----
+
+bool LogRecovery::read_whole(const SegmentFile& file) {
+  if (disk_.read(file.name, 0, file.size, content_) == DiskStatus::kOk) return true;
+  return damaged(file.name, 0, "the disk cannot read the segment");
+}
+
+bool LogRecovery::replay_segment(size_t position) {
+  const SegmentFile& file = files_[chain_[position]];
+  const SegmentHeader& header = file.header;
+  if (header.hard_state != result_.hard_state || header.next_index != next_index_) {
+    return damaged(
+        file.name, 0,
+        fmt::format("the header says {} next index {}, the log before it {} next index {}",
+                    describe(header.hard_state), header.next_index.value(),
+                    describe(result_.hard_state), next_index_.value()));
+  }
+  if (!read_whole(file)) return false;
+  end_ = {file.number, kSegmentRecordBytes};
+
+  const bool last = position + 1 == chain_.size();
+  std::string_view next_name;
+  uint64_t limit = content_.size();
+  if (!last) {
+    const SegmentFile& next = files_[chain_[position + 1]];
+    next_name = next.name;
+    limit = next.header.previous_end.offset;
+    if (limit < kSegmentRecordBytes || limit > content_.size()) {
+      return damaged(file.name, content_.size(),
+                     fmt::format("{} says that this segment ends at {}", next_name, limit));
+    }
+  }
+  while (end_.offset < limit) {
+    const Batch batch = parse_batch(end_, limit);
+    if (batch == Batch::kWrong) return damaged(file.name, end_.offset, batch_error_);
+    if (batch == Batch::kBroken) {
+      if (last) return true;  // judge_rest() decides
+      return damaged(file.name, end_.offset,
+                     fmt::format("{}; {} proves that it was synced", batch_error_, next_name));
+    }
+    apply_batch();
+    end_.offset += batch_bytes_;
+  }
+  return true;
+}
+
+LogRecovery::Batch LogRecovery::parse_batch(LogPosition at, uint64_t limit) {
+  const std::string_view rest = std::string_view(content_).substr(at.offset, limit - at.offset);
+  RecordView record;
+  size_t consumed = 0;
+  batch_error_ = "no valid batch";
+  if (read_record(rest, record, consumed) != RecordStatus::kOk) return Batch::kBroken;
+  BatchHeader header;
+  if (!to_batch_header(record, header)) {
+    batch_error_ =
+        fmt::format("a record of type {} where a batch begins", static_cast<unsigned>(record.type));
+    return Batch::kWrong;
+  }
+  if (header.own != at || header.directory_id != result_.identity.directory_id) {
+    batch_error_ = fmt::format("a batch that belongs to segment {:x} offset {} of directory {:x}",
+                               header.own.segment, header.own.offset, header.directory_id);
+    return Batch::kWrong;
+  }
+  if (header.proven > at) {
+    batch_error_ = "a batch that claims a later one to be synced";
+    return Batch::kWrong;
+  }
+  // The file may be shorter than the batch: its extension was not synced either.
+  if (header.body_bytes > rest.size() - consumed) return Batch::kBroken;
+  batch_bytes_ = consumed + header.body_bytes;
+  return parse_body(rest.substr(consumed, header.body_bytes));
+}
+
+LogRecovery::Batch LogRecovery::parse_body(std::string_view body) {
+  batch_hard_state_ = result_.hard_state;
+  batch_entries_.clear();
+  Batch status = Batch::kValid;
+  LogIndex next = next_index_;
+  const size_t parsed = for_each_record(body, [&](size_t offset, const RecordView& record) {
+    if (offset == 0 && to_hard_state(record, batch_hard_state_)) return true;
+    Entry entry;
+    const bool is_entry = to_entry(record, entry);
+    const bool follows = batch_entries_.empty() ? entry.index >= LogIndex(1) && entry.index <= next
+                                                : entry.index == next;
+    if (!is_entry || !follows) {
+      batch_error_ = fmt::format("a record of type {} and index {} where index {} is next",
+                                 static_cast<unsigned>(record.type), record.index, next.value());
+      status = Batch::kWrong;
+      return false;
+    }
+    next = entry.index + 1;
+    batch_entries_.push_back(std::move(entry));
+    return true;
+  });
+  if (status == Batch::kValid && parsed != body.size()) {
+    batch_error_ = fmt::format("a batch with an invalid record {} bytes behind its header", parsed);
+    return Batch::kBroken;
+  }
+  return status;
+}
+
+void LogRecovery::apply_batch() {
+  result_.hard_state = batch_hard_state_;
+  if (batch_entries_.empty()) return;
+  result_.entries.resize(batch_entries_.front().index.value() - 1);
+  for (Entry& entry : batch_entries_) result_.entries.push_back(std::move(entry));
+  next_index_ = LogIndex(result_.entries.size() + 1);
+}
+
+// ---- Behind the end ----
+
+// Looks for batch headers in content_ from `from` on; keeps the furthest claim. Only records that
+// stand where they say they belong count: bytes inside a command cannot know the directory's id.
+void LogRecovery::collect_claims(const SegmentFile& file, uint64_t from) {
+  constexpr size_t kTypeAt = 12;
+  constexpr size_t kIndexAt = 16;
+  constexpr size_t kTermAt = 24;
+  const std::string_view content = content_;
+  for (uint64_t at = from; at + kBatchRecordBytes <= content.size(); at += kRecordAlignment) {
+    const char* bytes = content.data() + at;
+    if (bytes[kTypeAt] != static_cast<char>(RecordType::kBatch)) continue;
+    if (get_little_endian<uint64_t>(bytes + kIndexAt) != file.number) continue;
+    if (get_little_endian<uint64_t>(bytes + kTermAt) != at) continue;
+    RecordView record;
+    size_t consumed = 0;
+    BatchHeader header;
+    if (read_record(content.substr(at, kBatchRecordBytes), record, consumed) != RecordStatus::kOk ||
+        !to_batch_header(record, header) || header.proven > header.own) {
+      continue;
+    }
+    if (!chain_.empty() && header.directory_id != result_.identity.directory_id) continue;
+    if (header.proven > claim_.proven) claim_ = {header.proven, file.name, at};
+  }
+}
+
+void LogRecovery::cut(const SegmentFile& file, uint64_t offset, uint64_t bytes) {
+  result_.torn_bytes += bytes;
+  if (!result_.message.empty()) result_.message += "; ";
+  result_.message +=
+      fmt::format("cut {} bytes of an unfinished write at {} offset {}, after index {}", bytes,
+                  file.name, offset, next_index_.value() - 1);
+}
+
+// Everything behind the last valid batch: zeros, an unfinished write, or damage.
+bool LogRecovery::judge_rest(LogTail& tail) {
+  tail.end = end_;
+  tail.last_number = files_.empty() ? 0 : files_.back().number;
+  const size_t first = chain_.empty() ? 0 : chain_.back();
+  for (size_t i = first; i < files_.size(); ++i) {
+    const SegmentFile& file = files_[i];
+    if (file.number != end_.segment && !read_whole(file)) return false;  // else still in content_
+    const uint64_t from = file.number == end_.segment ? end_.offset : 0;
+    const uint64_t rest_bytes = used_bytes(std::string_view(content_).substr(from));
+    if (rest_bytes > 0) {
+      collect_claims(file, from);
+      cut(file, from, rest_bytes);
+    } else if (file.number == end_.segment) {
+      tail.capacity = file.size;
+    } else if (i + 1 == files_.size() && file.size == segment_bytes_) {
+      tail.has_spare = true;
+      --tail.last_number;
+    }
+  }
+  if (claim_.proven <= end_) return true;
+  const bool in_last = claim_.proven.segment == end_.segment;
+  return damaged(segment_name(claim_.proven.segment), in_last ? end_.offset : 0,
+                 fmt::format("invalid, but {} offset {} proves that it was synced", claim_.file,
+                             claim_.offset));
+}
+
+}  // namespace
+
+Recovered recover_log(Disk& disk, const Identity& expected, uint64_t segment_bytes, LogTail& tail) {
+  return LogRecovery(disk, expected, segment_bytes).run(tail);
+}
+
+}  // namespace tally

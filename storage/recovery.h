@@ -1,0 +1,29 @@
+// Recovery of the log: reads a data directory and says what it holds, and how far that can be
+// trusted. It only reads; nothing on the disk is repaired, renamed or removed here.
+//
+// The one rule: what some valid header claims to have been synced must be there and valid, else the
+// log is damaged. What nothing claims may be an unfinished write: it is cut, and said.
+#pragma once
+
+#include <cstdint>
+
+#include "core/env.h"
+#include "core/storage.h"
+#include "storage/log_format.h"
+
+namespace tally {
+
+// Where the log goes on. Meaningful after kEmpty and kWhole.
+struct LogTail {
+  LogPosition end;  // behind the last valid batch; {0, 0} when no segment was begun
+  // Size of the file of segment end.segment; 0 when nothing may be written there, because bytes
+  // behind `end` are not zero or because there is no segment.
+  uint64_t capacity = 0;
+  uint64_t last_number = 0;  // highest segment number that is taken, the spare's left out
+  bool has_spare = false;    // segment last_number + 1 is there, of the right size and all zeros
+};
+
+// Blocking. `segment_bytes` is the size a spare must have to be used.
+Recovered recover_log(Disk& disk, const Identity& expected, uint64_t segment_bytes, LogTail& tail);
+
+}  // namespace tally

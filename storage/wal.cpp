@@ -1,0 +1,258 @@
+#include "storage/wal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <span>
+
+#include "core/check.h"
+#include "storage/recovery.h"
+
+namespace tally {
+namespace {
+
+// Zeros are written and synced in chunks, so that a sync of the log never has more than one of them
+// to wait behind.
+constexpr uint64_t kFillChunkBytes = uint64_t{1} << 20;
+
+std::span<const std::byte> as_bytes(const std::string& buffer, size_t begin, size_t bytes) {
+  return std::as_bytes(std::span(buffer.data() + begin, bytes));
+}
+
+}  // namespace
+
+Wal::Wal(Disk& disk, const WalConfig& config) : disk_(disk), config_(config) {
+  CHECK(config.segment_bytes >= kSegmentBytesMin, "segment_bytes {} is below {}",
+        config.segment_bytes, kSegmentBytesMin);
+}
+
+Recovered Wal::recover(const Identity& expected, StorageClient* client) {
+  client_ = client;
+  disk_.set_client(this);
+  Recovered result;
+  if (!disk_.lock()) {
+    result.outcome = Recovered::Outcome::kRefused;
+    result.message = "the data directory is locked by another process, or cannot be opened";
+    return result;
+  }
+  LogTail tail;
+  result = recover_log(disk_, expected, config_.segment_bytes, tail);
+  const bool empty = result.outcome == Recovered::Outcome::kEmpty;
+  writable_ = empty || result.outcome == Recovered::Outcome::kWhole;
+  if (!writable_) return result;
+
+  identity_ = empty ? expected : result.identity;
+  hard_state_ = result.hard_state;
+  next_index_ = LogIndex(result.entries.size() + 1);
+  end_ = tail.end;
+  capacity_ = tail.capacity;
+  last_number_ = tail.last_number;
+  spare_ = tail.has_spare ? Spare::kReady : Spare::kNone;
+  spare_number_ = tail.has_spare ? tail.last_number + 1 : 0;
+  open_number_ = end_.segment;
+  open_name_ = segment_name(open_number_);
+  return result;
+}
+
+void Wal::write(const StorageWrite& write) {
+  CHECK(writable_, "write to a log that was not recovered whole");
+  CHECK(!busy_, "a second write in flight");
+  busy_ = true;
+  if (!failure_.empty()) {
+    // Asked only because the refusal must not arrive inside this call; what it answers is ignored.
+    disk_.sync_directory(kRefusal);
+    return;
+  }
+  encode(write);
+  part_ = 0;
+  write_part();
+}
+
+// ---- Encoding ----
+
+// Turns the write into parts_, and moves the stream's end behind it.
+void Wal::encode(const StorageWrite& write) {
+  buffer_.clear();
+  parts_.clear();
+  size_t next = 0;
+  do {
+    next = encode_batch(write, next);
+  } while (next < write.entries.size());
+}
+
+// Encodes one batch with as many entries from `first` on as fit. Returns the next one.
+size_t Wal::encode_batch(const StorageWrite& write, size_t first) {
+  const bool with_hard_state = first == 0 && write.hard_state.has_value();
+  const uint64_t bytes_max =
+      std::min(config_.batch_bytes_max, config_.segment_bytes - kSegmentRecordBytes);
+  uint64_t body_bytes = with_hard_state ? kHardStateRecordBytes : 0;
+  size_t last = first;
+  for (; last < write.entries.size(); ++last) {
+    const uint64_t bytes = record_bytes(write.entries[last].data.size());
+    // At least one: an entry larger than the limits gets a batch of its own.
+    if (last > first && kBatchRecordBytes + body_bytes + bytes > bytes_max) break;
+    body_bytes += bytes;
+  }
+
+  Part part;
+  part.begin = buffer_.size();
+  const LogPosition proven = end_;
+  // A batch larger than a whole segment extends the file; only the first batch of one may.
+  const bool fits = end_.offset + kBatchRecordBytes + body_bytes <= capacity_ ||
+                    (capacity_ > 0 && end_.offset == kSegmentRecordBytes);
+  if (!fits) encode_segment_header();
+  part.at = {end_.segment, fits ? end_.offset : 0};
+
+  BatchHeader header;
+  header.own = end_;
+  header.directory_id = identity_.directory_id;
+  header.proven = proven;
+  header.body_bytes = body_bytes;
+  append_batch_record(header, buffer_);
+  if (with_hard_state) {
+    hard_state_ = *write.hard_state;
+    append_hard_state_record(hard_state_, buffer_);
+  }
+  for (size_t i = first; i < last; ++i) {
+    const Entry& entry = write.entries[i];
+    CHECK(i == 0 ? entry.index >= LogIndex(1) && entry.index <= next_index_
+                 : entry.index == next_index_,
+          "entry {} where {} is next", entry.index.value(), next_index_.value());
+    append_entry_record(entry, buffer_);
+    next_index_ = entry.index + 1;
+  }
+  part.bytes = buffer_.size() - part.begin;
+  end_.offset += kBatchRecordBytes + body_bytes;
+  parts_.push_back(part);
+  return last;
+}
+
+void Wal::encode_segment_header() {
+  SegmentHeader header;
+  // A write in several segments is ahead of the files.
+  header.number = std::max(last_number_, end_.segment) + 1;
+  header.identity = identity_;
+  header.previous_end = end_;
+  header.hard_state = hard_state_;
+  header.next_index = next_index_;
+  header.file_bytes = config_.segment_bytes;
+  append_segment_record(header, buffer_);
+  end_ = {header.number, kSegmentRecordBytes};
+  capacity_ = config_.segment_bytes;
+}
+
+// ---- The log: one part after another, each written and synced ----
+
+void Wal::write_part() {
+  const Part& part = parts_[part_];
+  if (part.at.segment != open_number_) {
+    if (spare_ != Spare::kReady) {
+      if (spare_ == Spare::kNone) prepare_spare();
+      return;  // on_spare_done() comes back here
+    }
+    CHECK(spare_number_ == part.at.segment, "spare {} for segment {}", spare_number_,
+          part.at.segment);
+    last_number_ = spare_number_;
+    open_number_ = spare_number_;
+    open_name_ = segment_name(open_number_);
+    spare_ = Spare::kNone;
+  }
+  disk_.write(open_name_, part.at.offset, as_bytes(buffer_, part.begin, part.bytes), kLogWrite);
+}
+
+void Wal::on_log_done(Token token) {
+  if (token == kLogWrite) {
+    disk_.sync(open_name_, kLogSync);
+    return;
+  }
+  // Only now, so that the log's own write never waits behind the spare's.
+  if (spare_ == Spare::kNone) prepare_spare();
+  ++part_;
+  if (part_ < parts_.size()) {
+    write_part();
+  } else {
+    finish(true);
+  }
+}
+
+// ---- The spare: the next segment, prepared ahead ----
+
+void Wal::prepare_spare() {
+  spare_ = Spare::kPreparing;
+  spare_number_ = last_number_ + 1;
+  spare_filled_ = 0;
+  spare_name_ = segment_temporary_name(spare_number_);
+  disk_.create(spare_name_, kSpareCreate);
+}
+
+void Wal::fill_spare() {
+  if (zeros_.empty()) zeros_.assign(std::min(kFillChunkBytes, config_.segment_bytes), '\0');
+  const uint64_t bytes = std::min<uint64_t>(zeros_.size(), config_.segment_bytes - spare_filled_);
+  disk_.write(spare_name_, spare_filled_, as_bytes(zeros_, 0, bytes), kSpareFill);
+  spare_filled_ += bytes;
+}
+
+void Wal::on_spare_done(Token token) {
+  switch (token) {
+    case kSpareCreate:
+    case kSpareTruncate: fill_spare(); return;
+    case kSpareFill: disk_.sync(spare_name_, kSpareSync); return;
+    case kSpareSync:
+      if (spare_filled_ < config_.segment_bytes) {
+        fill_spare();
+      } else {
+        disk_.rename(spare_name_, segment_name(spare_number_), kSpareRename);
+      }
+      return;
+    case kSpareRename: disk_.sync_directory(kSpareSyncDirectory); return;
+    case kSpareSyncDirectory:
+      spare_ = Spare::kReady;
+      if (busy_ && parts_[part_].at.segment == spare_number_) write_part();
+      return;
+    case kLogWrite:
+    case kLogSync:
+    case kRefusal: break;
+  }
+  CHECK(false, "disk call {} is none of the spare's", static_cast<DiskToken>(token));
+}
+
+// ---- Completion ----
+
+void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
+  const Token token = static_cast<Token>(disk_token);
+  if (!failure_.empty()) {
+    if (token == kRefusal) finish(false);
+    return;
+  }
+  if (token == kSpareCreate && status == DiskStatus::kExists) {
+    // Left over from a start that was cut short. Its content is of no interest.
+    disk_.truncate(spare_name_, 0, kSpareTruncate);
+    return;
+  }
+  if (status != DiskStatus::kOk) {
+    fail(token, status);
+    return;
+  }
+  if (token == kLogWrite || token == kLogSync) {
+    on_log_done(token);
+  } else {
+    on_spare_done(token);
+  }
+}
+
+// Fail-stop, also when only the spare failed: the same disk holds the log. A full disk will get a
+// gentler answer here, since nothing that was promised depends on the spare.
+void Wal::fail(Token token, DiskStatus status) {
+  const bool log = token == kLogWrite || token == kLogSync;
+  const bool sync = token == kLogSync || token == kSpareSync || token == kSpareSyncDirectory;
+  failure_ = fmt::format("{} of {} failed: {}", sync ? "sync" : "write",
+                         log ? open_name_ : spare_name_, to_string(status));
+  if (busy_) finish(false);
+}
+
+void Wal::finish(bool durable) {
+  busy_ = false;
+  client_->on_storage_done(durable, failure_);
+}
+
+}  // namespace tally

@@ -1,0 +1,113 @@
+// Wal: the write-ahead log, Tally's Storage over an abstract Disk.
+//
+// One ordered stream of batches in segment files that are filled with zeros ahead of use, so that
+// appending only overwrites. In the steady state a write() costs one disk write, one sync and no
+// heap allocation. storage/README.md has the format and the rules of recovery.
+//
+// It refuses to: append behind a torn tail in place (it begins a new segment); cut damage silently;
+// go on after any failed disk call (fail-stop: a failed sync may have dropped the data, and a later
+// one would not say so).
+//
+// It relies on one thing of the Disk beyond core/env.h: what a blocking read returns after lock()
+// is on the media. PosixDisk must sync what a killed process left in the page cache when it takes
+// the lock; else a recovered, acknowledged tail could still be lost to a later power cut.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/env.h"
+#include "core/storage.h"
+#include "storage/log_format.h"
+
+namespace tally {
+
+struct WalConfig {
+  uint64_t segment_bytes = uint64_t{64} << 20;  // size of a segment file; at least kSegmentBytesMin
+  uint64_t batch_bytes_max = uint64_t{4} << 20;  // a larger write becomes several batches
+};
+
+class Wal final : public Storage, private DiskClient {
+ public:
+  // `disk` outlives the Wal. REQUIRES: config.segment_bytes >= kSegmentBytesMin.
+  Wal(Disk& disk, const WalConfig& config);
+
+  // Locks the directory, becomes the disk's client and reads the log. Writes nothing: the identity
+  // of an empty directory becomes durable with the first write.
+  Recovered recover(const Identity& expected, StorageClient* client) override;
+
+  // A write of up to batch_bytes_max is atomic: recovery finds all of it or nothing. Of a larger
+  // one it may find a prefix, never anything old behind something new. After a failure every write
+  // completes as failed and touches nothing.
+  void write(const StorageWrite& write) override;
+
+  // For reports and tests: where the next batch goes (in flight ones counted as written).
+  LogPosition end() const { return end_; }
+
+ private:
+  // What a disk call was for. At most one call of the log and one of the spare is in flight.
+  enum Token : DiskToken {
+    kLogWrite = 1,
+    kLogSync,
+    kSpareCreate,
+    kSpareTruncate,
+    kSpareFill,
+    kSpareSync,
+    kSpareRename,
+    kSpareSyncDirectory,
+    kRefusal,
+  };
+  // The next segment file, prepared ahead: created and zero-filled under a temporary name, synced,
+  // renamed, and the directory synced.
+  enum class Spare : uint8_t { kNone, kPreparing, kReady };
+  // One disk write: at most one segment header and one batch of buffer_.
+  struct Part {
+    LogPosition at;
+    size_t begin = 0;
+    size_t bytes = 0;
+  };
+
+  void on_disk_done(DiskToken token, DiskStatus status) override;
+  void on_log_done(Token token);
+  void on_spare_done(Token token);
+  void encode(const StorageWrite& write);
+  size_t encode_batch(const StorageWrite& write, size_t first);
+  void encode_segment_header();
+  void write_part();
+  void prepare_spare();
+  void fill_spare();
+  void fail(Token token, DiskStatus status);
+  void finish(bool durable);
+
+  Disk& disk_;
+  const WalConfig config_;
+  StorageClient* client_ = nullptr;  // set by recover()
+  bool writable_ = false;            // recovered kEmpty or kWhole
+  bool busy_ = false;                // a write is in flight
+  std::string failure_;              // why everything is refused; empty while all is well
+
+  // Where the stream stands with everything encoded so far, in flight or durable.
+  Identity identity_;
+  HardState hard_state_;
+  LogIndex next_index_{1};
+  LogPosition end_;           // the next batch's place
+  uint64_t capacity_ = 0;     // of segment end_.segment; 0 forces a new segment
+  uint64_t last_number_ = 0;  // highest segment number with a file; the spare's is the next
+
+  // The write in flight. The buffers are reused.
+  std::string buffer_;
+  std::vector<Part> parts_;
+  size_t part_ = 0;           // the one being written
+  uint64_t open_number_ = 0;  // the segment that open_name_ names; 0 when none
+  std::string open_name_;
+
+  Spare spare_ = Spare::kNone;
+  uint64_t spare_number_ = 0;  // of the file being prepared or ready
+  uint64_t spare_filled_ = 0;  // bytes of zeros written and synced so far
+  std::string spare_name_;     // the temporary name until it is renamed
+  std::string zeros_;
+};
+
+}  // namespace tally

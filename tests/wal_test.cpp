@@ -1,0 +1,807 @@
+// Wal over SimDisk: what is written comes back, what was acknowledged survives any crash, what is
+// damaged is said.
+
+#include "storage/wal.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "tests/disk_world.h"
+
+namespace tally {
+namespace {
+
+using Outcome = Recovered::Outcome;
+using sim::DiskCall;
+using sim::DiskPoint;
+using sim::DiskWorld;
+
+constexpr Identity kIdentity{11, 12, NodeId(3), 0x1234567890abcdef};
+
+Entry entry(uint64_t index, uint64_t term, std::string_view data) {
+  Entry result;
+  result.index = LogIndex(index);
+  result.term = Term(term);
+  result.log_time = LogTime(index * 1000);
+  result.type = data.empty() ? EntryType::kNoop : EntryType::kCommand;
+  result.data = Bytes(data);
+  return result;
+}
+
+// What the log should hold.
+struct State {
+  HardState hard_state;
+  std::vector<Entry> entries;
+
+  void apply(const StorageWrite& write, size_t entry_count) {
+    if (write.hard_state) hard_state = *write.hard_state;
+    if (entry_count == 0) return;
+    entries.resize(write.entries[0].index.value() - 1);
+    entries.insert(entries.end(), write.entries.begin(),
+                   write.entries.begin() + static_cast<std::ptrdiff_t>(entry_count));
+  }
+  bool operator==(const State&) const = default;
+};
+
+// One node's storage, which can be started over and over on its disk.
+class Node : public StorageClient {
+ public:
+  explicit Node(uint64_t seed, WalConfig wal_config = {1024, 4096})
+      : config(wal_config), world(seed) {}
+
+  Recovered start(const Identity& identity = kIdentity) {
+    world.disk.detach_client();
+    wal = std::make_unique<Wal>(world.disk, config);
+    return wal->recover(identity, this);
+  }
+  // Power loss, then a start.
+  Recovered restart() {
+    world.disk.crash();
+    return start();
+  }
+  // True when acknowledged as durable. Leaves background work undone when `settle` is false.
+  bool write(const StorageWrite& write, bool settle = true) {
+    answered_ = false;
+    wal->write(write);
+    EXPECT_FALSE(answered_) << "answered inside the call";
+    while (!answered_ && world.step()) {
+    }
+    if (settle) world.run();
+    return answered_ && durable;
+  }
+  bool write(std::vector<Entry> entries) { return write({std::nullopt, std::move(entries)}); }
+  bool write(HardState hard_state) { return write({hard_state, {}}); }
+  void on_storage_done(bool is_durable, const std::string& message) override {
+    answered_ = true;
+    durable = is_durable;
+    error = message;
+  }
+  std::string media(uint64_t segment) {
+    return std::string(world.disk.media(segment_name(segment)).value_or(std::string_view{}));
+  }
+
+  WalConfig config;  // of the next start
+  DiskWorld world;
+  std::unique_ptr<Wal> wal;
+  bool durable = false;
+  std::string error;
+
+ private:
+  bool answered_ = false;
+};
+
+State state_of(const Recovered& recovered) { return {recovered.hard_state, recovered.entries}; }
+
+std::string random_data(uint64_t seed, uint64_t key, size_t bytes_max) {
+  std::string data(scale(draw(seed, 1, key), bytes_max + 1), '\0');
+  // Now and then only zeros, which on the media look like nothing.
+  if (draw(seed, 2, key) % 4 == 0) return data;
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(draw(seed, 3, key, i));
+  return data;
+}
+
+// A write that fits onto `state`: perhaps a hard state, and entries that perhaps replace some.
+StorageWrite random_write(uint64_t seed, uint64_t key, const State& state, size_t data_bytes_max) {
+  StorageWrite write;
+  const uint64_t kind = draw(seed, 10, key) % 8;
+  if (kind == 0 || kind == 1) {
+    write.hard_state = HardState{state.hard_state.term + draw(seed, 11, key) % 2, NodeId(key % 4)};
+    if (kind == 0) return write;
+  }
+  uint64_t next = state.entries.size() + 1;
+  if (kind == 2)
+    next -= scale(draw(seed, 12, key), std::min<uint64_t>(state.entries.size(), 5) + 1);
+  const uint64_t count = 1 + draw(seed, 13, key) % (kind == 3 ? 20 : 3);
+  for (uint64_t i = 0; i < count; ++i) {
+    write.entries.push_back(
+        entry(next + i, key + 1, random_data(seed, key * 100 + i, data_bytes_max)));
+  }
+  return write;
+}
+
+// ---- What is written comes back ----
+
+TEST(Wal, EmptyDirectoryIsAFirstStart) {
+  Node node(1);
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kEmpty);
+  EXPECT_EQ(recovered.message, "");
+  EXPECT_TRUE(node.world.disk.list().empty()) << "reading changed the directory";
+}
+
+TEST(Wal, TheFirstWriteMakesTheIdentityDurable) {
+  Node node(1);
+  node.start();
+  ASSERT_TRUE(node.write(HardState{Term(1), NodeId(3)}));
+  Identity other = kIdentity;
+  other.directory_id = 99;  // a new draw, which the directory's own one outranks
+  node.world.disk.crash();
+  const Recovered recovered = node.start(other);
+  EXPECT_EQ(recovered.outcome, Outcome::kWhole);
+  EXPECT_EQ(recovered.identity, kIdentity);
+  EXPECT_EQ(recovered.hard_state, (HardState{Term(1), NodeId(3)}));
+}
+
+TEST(Wal, HardStateAndEntriesComeBack) {
+  Node node(1);
+  node.start();
+  State state;
+  const StorageWrite write{HardState{Term(2), NodeId(1)},
+                           {entry(1, 1, ""), entry(2, 2, "two"), entry(3, 2, "three")}};
+  ASSERT_TRUE(node.write(write));
+  state.apply(write, 3);
+  const Recovered recovered = node.restart();
+  EXPECT_EQ(recovered.outcome, Outcome::kWhole);
+  EXPECT_EQ(recovered.torn_bytes, 0u);
+  EXPECT_EQ(state_of(recovered), state);
+}
+
+TEST(Wal, AnOverwriteReplacesEverythingFromThereOn) {
+  Node node(1);
+  node.start();
+  ASSERT_TRUE(node.write({entry(1, 1, "a"), entry(2, 1, "b"), entry(3, 1, "c")}));
+  ASSERT_TRUE(node.write({entry(2, 2, "B")}));
+  EXPECT_EQ(node.restart().entries, (std::vector{entry(1, 1, "a"), entry(2, 2, "B")}));
+  ASSERT_TRUE(node.write({entry(3, 2, "C")}));
+  EXPECT_EQ(node.restart().entries,
+            (std::vector{entry(1, 1, "a"), entry(2, 2, "B"), entry(3, 2, "C")}));
+}
+
+TEST(Wal, RotatesAndComesBackOverManyStarts) {
+  Node node(1);
+  node.start();
+  State state;
+  for (uint64_t i = 1; i <= 100; ++i) {
+    const StorageWrite write{HardState{Term(i), NodeId(i % 3)}, {entry(i, i, "some command")}};
+    ASSERT_TRUE(node.write(write));
+    state.apply(write, 1);
+    if (i % 7 != 0) continue;
+    const Recovered recovered = node.restart();
+    ASSERT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+    ASSERT_EQ(state_of(recovered), state);
+  }
+  EXPECT_GT(node.world.disk.list().size(), 10u);
+}
+
+TEST(Wal, AWriteLargerThanABatchOrASegmentIsAcknowledgedWhenAllOfItIsDurable) {
+  Node node(1, {1024, 512});
+  node.start();
+  StorageWrite write;
+  for (uint64_t i = 1; i <= 40; ++i) write.entries.push_back(entry(i, 1, std::string(100, 'x')));
+  write.entries.push_back(entry(41, 1, std::string(5000, 'y')));  // larger than a segment
+  write.entries.push_back(entry(42, 1, "z"));
+  ASSERT_TRUE(node.write(write, false));
+  EXPECT_EQ(node.restart().entries, write.entries);
+  ASSERT_TRUE(node.write({entry(43, 1, "on it goes")}));
+  EXPECT_EQ(node.restart().entries.size(), 43u);
+}
+
+TEST(Wal, SteadyStateIsOneWriteAndOneSync) {
+  Node node(1, {1 << 16, 4096});
+  node.start();
+  ASSERT_TRUE(node.write({entry(1, 1, "x")}));
+  for (uint64_t i = 2; i < 50; ++i) {
+    node.world.points.clear();
+    ASSERT_TRUE(node.write({entry(i, 1, "x")}));
+    const std::vector<std::pair<DiskPoint, std::string>> wanted = {
+        {DiskPoint::kBeforeWrite, segment_name(1)},
+        {DiskPoint::kAfterWrite, segment_name(1)},
+        {DiskPoint::kBeforeSync, segment_name(1)},
+        {DiskPoint::kAfterSync, segment_name(1)}};
+    ASSERT_EQ(node.world.points, wanted);
+  }
+}
+
+TEST(Wal, TheSegmentSizeMayChangeBetweenStarts) {
+  Node node(1);
+  node.start();
+  uint64_t index = 1;
+  for (const uint64_t segment_bytes : {8192, 1024, 4096, 2048, 16384, 1024}) {
+    node.config.segment_bytes = segment_bytes;
+    const Recovered recovered = node.restart();
+    ASSERT_EQ(recovered.message, "");
+    ASSERT_EQ(recovered.entries.size(), index - 1);
+    for (int i = 0; i < 30; ++i, ++index) {
+      ASSERT_TRUE(node.write({entry(index, 1, std::string(100, 'x'))}));
+    }
+  }
+  EXPECT_EQ(node.restart().entries.size(), index - 1);
+}
+
+TEST(Wal, ALeftOverTemporaryFileIsOfNoInterest) {
+  Node node(1);
+  node.world.poke_new(segment_temporary_name(1), std::string(3000, 'x'));
+  EXPECT_EQ(node.start().message, "");
+  ASSERT_TRUE(node.write({entry(1, 1, "first")}));
+  const Recovered recovered = node.restart();
+  EXPECT_EQ(recovered.message, "");
+  EXPECT_EQ(recovered.entries.size(), 1u);
+  EXPECT_EQ(node.media(1).size(), 1024u);
+}
+
+RC_GTEST_PROP(WalProperty, AnyWritesComeBack, ()) {
+  const uint64_t seed = *rc::gen::arbitrary<uint64_t>();
+  const auto write_count = *rc::gen::inRange<uint64_t>(0, 40);
+  const auto data_bytes_max = *rc::gen::element<size_t>(0, 10, 200, 3000);
+  const auto segment_bytes = *rc::gen::element<uint64_t>(1024, 1536, 4096, 65536);
+  const auto batch_bytes_max = *rc::gen::element<uint64_t>(0, 300, 1024, 1 << 20);
+  Node node(seed, {segment_bytes, batch_bytes_max});
+  node.start();
+  State state;
+  for (uint64_t i = 0; i < write_count; ++i) {
+    const StorageWrite write = random_write(seed, i, state, data_bytes_max);
+    RC_ASSERT(node.write(write));
+    state.apply(write, write.entries.size());
+  }
+  const Recovered recovered = node.restart();
+  RC_ASSERT(recovered.outcome == (write_count > 0 ? Outcome::kWhole : Outcome::kEmpty));
+  RC_ASSERT(recovered.message == "");
+  RC_ASSERT(state_of(recovered) == state);
+}
+
+TEST(Wal, TheSameSeedWritesTheSameBytes) {
+  const auto run = [] {
+    Node node(5);
+    node.world.disk.set_latency({Duration(1), Duration(50), Duration(1), Duration(900)});
+    node.start();
+    State state;
+    for (uint64_t i = 0; i < 30; ++i) {
+      const StorageWrite write = random_write(5, i, state, 100);
+      if (node.write(write, false)) state.apply(write, write.entries.size());
+      if (i % 10 == 9) node.restart();
+    }
+    std::string all;
+    for (const std::string& name : node.world.disk.list()) {
+      std::string bytes;
+      node.world.disk.read(name, 0, 1 << 20, bytes);
+      all += name + bytes;
+    }
+    return all;
+  };
+  EXPECT_EQ(run(), run());
+}
+
+// ---- Crashes ----
+
+// Drives one node through random writes with crashes at given disk points.
+class CrashRun {
+ public:
+  CrashRun(uint64_t seed, const WalConfig& config, size_t data_bytes_max)
+      : node(seed, config), seed_(seed), config_(config), data_bytes_max_(data_bytes_max) {
+    if (seed % 3 != 0) {
+      node.world.disk.set_latency({Duration(1), Duration(100), Duration(1), Duration(1000)});
+    }
+    node.start();
+  }
+
+  // Writes until `count` are acknowledged or the disk freezes.
+  void write_some(uint64_t count, uint64_t freeze_at) {
+    node.world.points.clear();
+    node.world.freeze_at = freeze_at;
+    in_flight.reset();
+    for (uint64_t i = 0; i < count; ++i) {
+      in_flight = random_write(seed_, ++key_, acknowledged, data_bytes_max_);
+      if (!node.write(*in_flight, draw(seed_, 20, key_) % 2 == 0)) break;
+      acknowledged.apply(*in_flight, in_flight->entries.size());
+      in_flight.reset();
+      if (node.world.disk.frozen()) break;
+    }
+    node.world.freeze_at = 0;
+  }
+
+  // Crashes (or only kills the process), starts, and judges what came back.
+  void crash_and_check(bool power_loss) {
+    if (power_loss) node.world.disk.crash();
+    const Recovered recovered = node.start();
+    const bool empty = acknowledged == State{} && recovered.outcome == Outcome::kEmpty;
+    ASSERT_TRUE(empty || recovered.outcome == Outcome::kWhole) << recovered.message;
+    ASSERT_EQ(recovered.torn_bytes > 0, !recovered.message.empty());
+    torn += recovered.torn_bytes > 0;
+    ASSERT_TRUE(allowed(state_of(recovered))) << recovered.message;
+    kept += in_flight.has_value() && state_of(recovered) != acknowledged;
+    acknowledged = state_of(recovered);  // what was shown once must stay
+  }
+
+  Node node;
+  State acknowledged;
+  std::optional<StorageWrite> in_flight;
+  uint64_t torn = 0;
+  uint64_t kept = 0;
+
+ private:
+  bool allowed(const State& found) const {
+    if (found == acknowledged) return true;
+    if (!in_flight) return false;
+    uint64_t bytes = kBatchRecordBytes + kHardStateRecordBytes;
+    for (const Entry& each : in_flight->entries) bytes += record_bytes(each.data.size());
+    const bool atomic =
+        bytes <= std::min(config_.batch_bytes_max, config_.segment_bytes - kSegmentRecordBytes);
+    for (size_t i = atomic ? in_flight->entries.size() : 0; i <= in_flight->entries.size(); ++i) {
+      State state = acknowledged;
+      state.apply(*in_flight, i);
+      if (found == state) return true;
+    }
+    return false;
+  }
+
+  const uint64_t seed_;
+  const WalConfig config_;
+  const size_t data_bytes_max_;
+  uint64_t key_ = 0;
+};
+
+WalConfig random_config(uint64_t seed) {
+  return {1024 + 512 * (draw(seed, 30) % 6), 256 + 256 * (draw(seed, 31) % 8)};
+}
+
+// For random writes: a crash at every disk point in turn, then a second one somewhere.
+TEST(WalCrash, EveryDiskPoint) {
+  uint64_t torn = 0;
+  uint64_t kept = 0;
+  uint64_t runs = 0;
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    const WalConfig config = random_config(seed);
+    const size_t data_bytes_max = seed % 5 == 0 ? 2500 : 150;
+    CrashRun dry(seed, config, data_bytes_max);
+    dry.write_some(12, 0);
+    const uint64_t point_count = dry.node.world.points.size();
+    for (uint64_t point = 1; point <= point_count; ++point) {
+      SCOPED_TRACE(testing::Message() << "seed " << seed << " point " << point);
+      CrashRun run(seed, config, data_bytes_max);
+      run.write_some(12, point);
+      run.crash_and_check(draw(seed, 40, point) % 4 != 0);
+      if (testing::Test::HasFatalFailure()) return;
+      for (uint64_t again = 0; again < 3; ++again) {
+        run.write_some(6, 1 + draw(seed, 41, point, again) % 40);
+        run.crash_and_check(draw(seed, 42, point, again) % 4 != 0);
+        if (testing::Test::HasFatalFailure()) return;
+      }
+      torn += run.torn;
+      kept += run.kept;
+      ++runs;
+    }
+  }
+  RecordProperty("runs", std::to_string(runs));
+  EXPECT_GT(torn, runs / 20);
+  EXPECT_GT(kept, runs / 20);
+}
+
+// A long life with many crashes: numbers, dead files and spares stay in order.
+TEST(WalCrash, LongLife) {
+  for (uint64_t seed = 1000; seed < 1040; ++seed) {
+    CrashRun run(seed, random_config(seed), 150);
+    for (uint64_t life = 0; life < 60; ++life) {
+      SCOPED_TRACE(testing::Message() << "seed " << seed << " life " << life);
+      run.write_some(10, 1 + draw(seed, 50, life) % 60);
+      run.crash_and_check(draw(seed, 51, life) % 4 != 0);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+// ---- Damage ----
+
+// Several segments with room behind the last batch, whole and settled.
+struct WalDamage : testing::Test {
+  void SetUp() override {
+    node.start();
+    for (uint64_t i = 1; i <= kEntryCount; ++i) {
+      ASSERT_TRUE(
+          node.write({HardState{Term(i), kNoNode}, {entry(i, i, "a command of some length")}}));
+      ends.push_back(node.wal->end());
+    }
+    ASSERT_EQ(ends.back().segment, 3u);
+    ASSERT_EQ(ends[ends.size() - 3].segment, 3u) << "want proven batches in the last segment";
+  }
+  // Ends of the batches in `segment`.
+  std::vector<uint64_t> ends_in(uint64_t segment) const {
+    std::vector<uint64_t> result;
+    for (const LogPosition& end : ends) {
+      if (end.segment == segment) result.push_back(end.offset);
+    }
+    return result;
+  }
+
+  static constexpr uint64_t kEntryCount = 13;
+  Node node{1};
+  std::vector<LogPosition> ends;
+};
+
+TEST_F(WalDamage, AnyFlippedByteOfAProvenRegionIsSaid) {
+  for (uint64_t segment = 1; segment <= 3; ++segment) {
+    const std::vector<uint64_t> batch_ends = ends_in(segment);
+    const uint64_t proven = segment < 3 ? batch_ends.back() : batch_ends[batch_ends.size() - 2];
+    const std::string name = segment_name(segment);
+    for (uint64_t offset = 0; offset < proven; ++offset) {
+      const uint8_t mask = static_cast<uint8_t>(1u << draw(1, segment, offset) % 8);
+      node.world.flip(name, offset, mask);
+      const Recovered recovered = node.start();
+      ASSERT_TRUE(recovered.outcome == Outcome::kDamaged || recovered.outcome == Outcome::kRefused)
+          << name << " offset " << offset;
+      ASSERT_NE(recovered.message.find(name), std::string::npos) << recovered.message;
+      node.world.flip(name, offset, mask);
+    }
+  }
+  EXPECT_EQ(node.start().outcome, Outcome::kWhole);
+}
+
+TEST_F(WalDamage, TheMessageNamesFileOffsetAndIndex) {
+  const uint64_t offset = ends_in(1)[1];  // of the third batch
+  node.world.flip(segment_name(1), offset + 20, 1);
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_EQ(recovered.message,
+            fmt::format("wal-0000000000000001 offset {}, at index 3: no valid batch; "
+                        "wal-0000000000000002 proves that it was synced",
+                        offset));
+  EXPECT_EQ(recovered.entries.size(), 2u) << "what lies before is there";
+}
+
+TEST_F(WalDamage, AFlippedByteOfTheLastBatchIsCutAndSaid) {
+  const std::vector<uint64_t> batch_ends = ends_in(3);
+  const std::string name = segment_name(3);
+  for (uint64_t offset = batch_ends[batch_ends.size() - 2]; offset < batch_ends.back(); ++offset) {
+    node.world.flip(name, offset, 4);
+    const Recovered recovered = node.start();
+    ASSERT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+    ASSERT_EQ(recovered.entries.size(), kEntryCount - 1);
+    ASSERT_GT(recovered.torn_bytes, 0u);
+    ASSERT_NE(recovered.message.find(name), std::string::npos);
+    node.world.flip(name, offset, 4);
+  }
+}
+
+TEST_F(WalDamage, StrayBytesBehindTheEndLoseNothing) {
+  const std::vector<uint64_t> all[] = {ends_in(1), ends_in(2), ends_in(3), {0}};
+  for (uint64_t segment = 1; segment <= 4; ++segment) {
+    for (uint64_t offset = all[segment - 1].back(); offset < 1024; offset += 3) {
+      node.world.flip(segment_name(segment), offset, 8);
+      const Recovered recovered = node.start();
+      ASSERT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+      ASSERT_EQ(recovered.entries.size(), kEntryCount);
+      ASSERT_EQ(recovered.torn_bytes > 0, segment >= 3);
+      node.world.flip(segment_name(segment), offset, 8);
+    }
+  }
+}
+
+// Nothing is written behind bytes of unknown origin: the log goes on in a new segment.
+TEST_F(WalDamage, ATornTailIsNeverWrittenBehind) {
+  const std::string before = node.media(3);
+  node.world.flip(segment_name(3), 1000, 8);
+  node.world.flip(segment_name(4), 700, 8);
+  ASSERT_EQ(node.start().outcome, Outcome::kWhole);
+  const std::string torn = node.media(3);
+  ASSERT_TRUE(node.write({entry(kEntryCount + 1, 99, "next")}));
+  EXPECT_EQ(node.media(3), torn);
+  EXPECT_EQ(node.wal->end().segment, 5u);
+  const Recovered recovered = node.restart();
+  EXPECT_EQ(recovered.outcome, Outcome::kWhole);
+  EXPECT_EQ(recovered.message, "") << "the cut was said once; now it is part of the log";
+  EXPECT_EQ(recovered.entries.size(), kEntryCount + 1);
+}
+
+TEST_F(WalDamage, AMissingSegmentIsSaid) {
+  for (uint64_t segment = 1; segment <= 3; ++segment) {
+    node.world.disk.rename(segment_name(segment), "elsewhere", 0);
+    const Recovered recovered = node.start();
+    EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+    EXPECT_NE(recovered.message.find(segment_name(segment)), std::string::npos);
+    node.world.disk.rename("elsewhere", segment_name(segment), 0);
+  }
+}
+
+TEST_F(WalDamage, AShortenedFileIsSaid) {
+  for (const uint64_t bytes : {0, 300, 1023}) {
+    for (uint64_t segment = 1; segment <= 3; ++segment) {
+      const std::string whole = node.media(segment);
+      node.world.disk.truncate(segment_name(segment), bytes, 0);
+      EXPECT_EQ(node.start().outcome, Outcome::kDamaged) << segment << " to " << bytes;
+      node.world.poke(segment_name(segment), 0, whole);
+    }
+  }
+}
+
+TEST(WalDamageOfLargeSegments, AFileThatLostItsEndIsSaid) {
+  Node node(1, {8192, 8192});
+  node.start();
+  for (uint64_t i = 1; i <= 20; ++i) ASSERT_TRUE(node.write({entry(i, 1, "a command")}));
+  ASSERT_GT(node.wal->end().offset, 2048u);
+  node.world.disk.truncate(segment_name(1), 2048, 0);
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_NE(recovered.message.find("shorter now"), std::string::npos) << recovered.message;
+}
+
+TEST_F(WalDamage, AHeaderThatContradictsTheLogIsSaid) {
+  const auto poke_header = [&](auto change) {
+    SegmentHeader header;
+    for_each_record(node.media(2), [&](size_t, const RecordView& record) {
+      return to_segment_header(record, header);
+    });
+    change(header);
+    std::string bytes;
+    append_segment_record(header, bytes);
+    node.world.poke(segment_name(2), 0, bytes);
+    return node.start().outcome;
+  };
+  const std::string header = node.media(2).substr(0, kSegmentRecordBytes);
+  const auto damages = [&](auto change) {
+    const Outcome outcome = poke_header(change);
+    node.world.poke(segment_name(2), 0, header);
+    return outcome == Outcome::kDamaged;
+  };
+  EXPECT_TRUE(damages([](SegmentHeader& h) { ++h.hard_state.term; }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { h.hard_state.voted_for = NodeId(2); }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { ++h.next_index; }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.offset -= 8; }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.offset += 8; }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.offset = 0; }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.offset = 1 << 20; }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.segment = 2; }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.segment = 0; }));
+  EXPECT_FALSE(damages([](SegmentHeader&) {}));
+}
+
+TEST_F(WalDamage, ABatchOrSegmentInTheWrongPlaceIsSaid) {
+  const std::string first = node.media(1);
+  const uint64_t end = ends_in(3).back();
+  const std::string batch = first.substr(ends_in(1)[0], ends_in(1)[1] - ends_in(1)[0]);
+  node.world.poke(segment_name(3), end, batch);
+  Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_NE(recovered.message.find("a batch that belongs to segment 1"), std::string::npos)
+      << recovered.message;
+
+  node.world.poke(segment_name(3), 0, first);
+  recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_NE(recovered.message.find("the header of segment wal-0000000000000001"), std::string::npos)
+      << recovered.message;
+}
+
+TEST_F(WalDamage, ASegmentOfAnotherDirectoryIsSaid) {
+  Node other(2);
+  Identity identity = kIdentity;
+  identity.directory_id = 7;
+  other.start(identity);
+  for (uint64_t i = 1; i <= kEntryCount; ++i) {
+    ASSERT_TRUE(
+        other.write({HardState{Term(i), kNoNode}, {entry(i, i, "a command of some length")}}));
+  }
+  node.world.poke(segment_name(2), 0, other.media(2));
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_NE(recovered.message.find("another data directory"), std::string::npos);
+}
+
+// Command bytes that imitate a batch must not make a torn write look like damage.
+TEST(WalCrash, CommandsCannotPassForABatch) {
+  Node node(1, {8192, 8192});
+  node.start();
+  ASSERT_TRUE(node.write({entry(1, 1, "first")}));
+  const uint64_t batch = node.wal->end().offset;
+  std::string forged;
+  while (forged.size() < 3000) {
+    BatchHeader header;
+    header.own = {1, batch + kBatchRecordBytes + kRecordHeaderBytes + forged.size()};
+    header.proven = header.own;
+    header.directory_id = 0;  // the one thing a client does not know
+    append_batch_record(header, forged);
+  }
+  ASSERT_TRUE(node.write({entry(2, 1, forged)}));
+  node.world.flip(segment_name(1), batch + 200, 1);
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+  EXPECT_EQ(recovered.entries.size(), 1u);
+}
+
+// ---- Refusal ----
+
+TEST(WalRefusal, AnotherNodesDirectory) {
+  Node node(1);
+  node.start();
+  ASSERT_TRUE(node.write(HardState{Term(1), kNoNode}));
+  const auto refused = [&](Identity identity) {
+    const Recovered recovered = node.start(identity);
+    EXPECT_NE(recovered.message, "");
+    return recovered.outcome == Outcome::kRefused;
+  };
+  EXPECT_TRUE(refused({99, 12, NodeId(3), 0}));
+  EXPECT_TRUE(refused({11, 99, NodeId(3), 0}));
+  EXPECT_TRUE(refused({11, 12, NodeId(99), 0}));
+  EXPECT_EQ(node.start({11, 12, NodeId(3), 0}).outcome, Outcome::kWhole);
+}
+
+TEST(WalRefusal, ANewerFormat) {
+  Node node(1);
+  std::string payload(200, '\0');
+  payload[0] = 2;
+  RecordView record;
+  record.type = RecordType::kSegment;
+  record.index = 1;
+  record.payload = payload;
+  std::string segment;
+  append_record(record, segment);
+  segment.resize(1024);
+  node.world.poke_new(segment_name(1), segment);
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kRefused);
+  EXPECT_NE(recovered.message.find("log format 2"), std::string::npos);
+}
+
+// ---- Failing disks ----
+
+// Every disk call of a run fails in turn: from then on nothing is acknowledged, nothing is written.
+TEST(WalFailure, AnyFailedCallStopsTheLog) {
+  for (const DiskCall call : {DiskCall::kWrite, DiskCall::kSync, DiskCall::kCreate,
+                              DiskCall::kRename, DiskCall::kSyncDirectory}) {
+    for (uint64_t after = 1; after <= 4; ++after) {
+      Node node(after);
+      node.start();
+      node.world.disk.set_faults(true);
+      node.world.fault_call = call;
+      node.world.fault_after = after;
+      State state;
+      uint64_t index = 1;
+      for (; index < 100; ++index) {
+        const StorageWrite write{std::nullopt, {entry(index, 1, "a command of some length")}};
+        if (!node.write(write)) break;
+        state.apply(write, 1);
+      }
+      ASSERT_LT(index, 100u);
+      EXPECT_NE(node.error.find("io_error"), std::string::npos);
+      const size_t synced = node.world.synced.size();
+      EXPECT_FALSE(node.write({entry(index + 1, 1, "x")}));
+      EXPECT_FALSE(node.write(HardState{Term(9), kNoNode}));
+      EXPECT_EQ(node.world.synced.size(), synced);
+
+      const Recovered recovered = node.restart();
+      ASSERT_NE(recovered.outcome, Outcome::kDamaged) << recovered.message;
+      ASSERT_GE(recovered.entries.size(), state.entries.size());
+    }
+  }
+}
+
+// ---- Arbitrary bytes ----
+
+// Recovery ends, and shows no entry that was not written there.
+RC_GTEST_PROP(WalProperty, AnyBytesAreReadSafely, ()) {
+  const uint64_t seed = *rc::gen::arbitrary<uint64_t>();
+  Node node(seed, random_config(seed));
+  node.start();
+  State state;
+  std::vector<Entry> written;
+  for (uint64_t i = 0; i < 12; ++i) {
+    const StorageWrite write = random_write(seed, i, state, 200);
+    RC_ASSERT(node.write(write));
+    state.apply(write, write.entries.size());
+    written.insert(written.end(), write.entries.begin(), write.entries.end());
+  }
+  const std::vector<std::string> files = node.world.disk.list();
+  const auto wound_count = *rc::gen::inRange<uint64_t>(1, 6);
+  for (uint64_t i = 0; i < wound_count; ++i) {
+    const std::string& file = files[draw(seed, 60, i) % files.size()];
+    const std::string& source = files[draw(seed, 61, i) % files.size()];
+    std::string bytes;
+    node.world.disk.read(source, draw(seed, 62, i) % 200 * 8, draw(seed, 63, i) % 600, bytes);
+    const std::string noise = random_data(seed, i + 10000, 600);
+    const uint64_t at = draw(seed, 64, i) % 200 * 8;
+    switch (draw(seed, 65, i) % 5) {
+      case 0: node.world.poke(file, at, noise); break;
+      case 1: node.world.poke(file, at, bytes); break;
+      case 2: node.world.disk.truncate(file, at, 0); break;
+      case 3: node.world.disk.rename(file, source, 0); break;
+      default: node.world.poke_new(segment_name(1 + draw(seed, 66, i) % 12), noise); break;
+    }
+  }
+  const Recovered recovered = node.restart();
+  for (const Entry& each : recovered.entries) {
+    RC_ASSERT(std::find(written.begin(), written.end(), each) != written.end());
+  }
+  const bool usable = recovered.outcome == Outcome::kWhole || recovered.outcome == Outcome::kEmpty;
+  RC_ASSERT(usable || !recovered.message.empty());
+  if (usable) RC_ASSERT(node.write(HardState{Term(100), kNoNode}));
+}
+
+RC_GTEST_PROP(WalProperty, NoiseIsReadSafely, (const std::vector<std::string>& contents)) {
+  Node node(1);
+  for (size_t i = 0; i < contents.size(); ++i) {
+    std::string bytes;
+    while (!contents[i].empty() && bytes.size() < 1500) bytes += contents[i];
+    node.world.poke_new(segment_name(i + 1), bytes);
+  }
+  RC_ASSERT(node.start().entries.empty());
+}
+
+TEST(WalRefusal, OddNamesAreNotSegments) {
+  EXPECT_EQ(segment_number(segment_name(255)), 255u);
+  EXPECT_EQ(segment_number(segment_name(UINT64_MAX)), UINT64_MAX);
+  for (const char* name : {"", "wal-", "wal-0000000000000000", "wal-00000000000000AB",
+                           "wal-0000000000000001.new", "wal-000000000000001", "snapshot-1"}) {
+    EXPECT_EQ(segment_number(name), std::nullopt) << name;
+  }
+  Node node(1);
+  node.world.poke_new("wal-ffffffffffffffff", std::string(2000, 'x'));
+  EXPECT_EQ(node.start().outcome, Outcome::kDamaged);
+}
+
+// ---- The format ----
+
+// The bytes in the ```hex block of storage/README.md: "offset: bytes # comment" on each line.
+std::string readme_example() {
+  std::ifstream readme("storage/README.md");
+  EXPECT_TRUE(readme.is_open()) << "tests run at the top of the tree";
+  std::string line;
+  while (std::getline(readme, line) && line != "```hex") {
+  }
+  std::string bytes;
+  while (std::getline(readme, line) && line != "```") {
+    std::istringstream words(line.substr(0, line.find('#')));
+    std::string word;
+    words >> word;
+    EXPECT_EQ(std::stoul(word, nullptr, 16), bytes.size()) << line;
+    while (words >> word) bytes += static_cast<char>(std::stoul(word, nullptr, 16));
+  }
+  return bytes;
+}
+
+TEST(WalFormat, TheReadmesExampleIsTrue) {
+  Node node(1);
+  node.start({0x1111, 0x22, NodeId(3), 0x0123456789abcdef});
+  ASSERT_TRUE(node.write({HardState{Term(5), NodeId(3)}, {entry(1, 5, "hi")}}));
+  const std::string wanted = readme_example();
+  const std::string media = node.media(1);
+  EXPECT_EQ(media.substr(0, wanted.size()), wanted);
+  EXPECT_EQ(media.find_first_not_of('\0', wanted.size()), std::string::npos);
+}
+
+TEST(WalFormat, TheParserFollowsWhatASyncedWritePutOnTheMedia) {
+  Node node(1);
+  node.start();
+  std::vector<Entry> found;
+  HardState hard_state;
+  for (uint64_t i = 1; i <= 50; ++i) {
+    ASSERT_TRUE(node.write({HardState{Term(i), kNoNode}, {entry(i, i, "data")}}));
+  }
+  for (const DiskWorld::Synced& synced : node.world.synced) {
+    const size_t parsed = for_each_record(synced.bytes, [&](size_t, const RecordView& record) {
+      Entry each;
+      if (to_entry(record, each)) found.push_back(each);
+      to_hard_state(record, hard_state);
+      return true;
+    });
+    EXPECT_TRUE(parsed == synced.bytes.size() || synced.file.ends_with(".new"));
+  }
+  EXPECT_EQ(found.size(), 50u);
+  EXPECT_EQ(hard_state.term, Term(50));
+  EXPECT_EQ(found, node.restart().entries);
+}
+
+}  // namespace
+}  // namespace tally

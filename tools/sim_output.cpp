@@ -1,0 +1,106 @@
+#include "tools/sim_output.h"
+
+#include <fmt/format.h>
+
+#include "sim/params.h"
+#include "tally_commit.h"
+
+namespace tally::tools {
+
+using sim::RunResult;
+using sim::RunSpec;
+using sim::Violation;
+
+int exit_code(RunResult::Verdict verdict) {
+  switch (verdict) {
+    case RunResult::Verdict::kOk:
+      return kExitOk;
+    case RunResult::Verdict::kViolation:
+      return kExitViolation;
+    case RunResult::Verdict::kVacuous:
+    case RunResult::Verdict::kUndecided:
+      return kExitUndecided;
+  }
+  return kExitEnvironment;
+}
+
+std::string json_string(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + "\"";
+}
+
+std::string fingerprint(const Violation& violation) {
+  return violation.oracle + ": " + violation.clause;
+}
+
+std::string identity_text(const RunSpec& spec) {
+  return fmt::format("seed {}, commit {}, {} faults planned\nparameters: {}\n", spec.seed,
+                     commit_id(), spec.plan.size(), sim::params_text(spec.params));
+}
+
+std::string identity_json(const RunSpec& spec) {
+  return fmt::format(R"({{"seed":{},"commit":{},"faults_planned":{},"parameters":{}}})"
+                     "\n",
+                     spec.seed, json_string(commit_id()), spec.plan.size(),
+                     json_string(sim::params_text(spec.params)));
+}
+
+std::string result_text(const RunResult& result, const std::string& replay, uint64_t wall_ns) {
+  uint64_t fired = 0;
+  for (const uint64_t count : result.faults_fired) fired += count;
+  std::string text = fmt::format(
+      "{} events in {} ms of virtual time ({} ms real), {} faults, {} entries committed\n"
+      "operations: {} ok, {} unknown, {} rejected, {} failed\n",
+      result.event_count, result.sim_time.count() / 1'000'000, wall_ns / 1'000'000, fired,
+      result.committed_count, result.ops.ok, result.ops.unknown, result.ops.rejected,
+      result.ops.failed);
+  if (result.violation) {
+    const Violation& violation = *result.violation;
+    text += fmt::format("VIOLATION of {} at event {}: {}\n  {}\n", violation.oracle,
+                        violation.event, violation.clause, violation.message);
+  }
+  if (!result.reason.empty()) text += fmt::format("{}\n", result.reason);
+  if (result.liveness_excused) text += "liveness excused: the core could not elect anybody\n";
+  text += fmt::format("verdict {}, digest {:016x}\nreplay: {}\n", sim::to_string(result.verdict),
+                      result.digest, replay);
+  return text;
+}
+
+std::string result_json(const RunResult& result, const std::string& replay, uint64_t wall_ns) {
+  std::string violation = "null";
+  if (result.violation) {
+    violation = fmt::format(R"({{"oracle":{},"message":{},"event":{},"fingerprint":{}}})",
+                            json_string(result.violation->oracle),
+                            json_string(result.violation->message), result.violation->event,
+                            json_string(fingerprint(*result.violation)));
+  }
+  return fmt::format(
+      R"({{"verdict":"{}","seed":{},"digest":"{:016x}","events":{},"sim_ns":{},"wall_ns":{},)"
+      R"("ops":{{"ok":{},"unknown":{},"rejected":{},"failed":{}}},"violation":{},"reason":{},)"
+      R"("replay":{}}})"
+      "\n",
+      sim::to_string(result.verdict), result.seed, result.digest, result.event_count,
+      result.sim_time.count(), wall_ns, result.ops.ok, result.ops.unknown, result.ops.rejected,
+      result.ops.failed, violation, result.reason.empty() ? "null" : json_string(result.reason),
+      json_string(replay));
+}
+
+std::string replay_command(uint64_t seed, const std::string& scenario,
+                           const std::vector<std::string>& assignments) {
+  std::string command = fmt::format("tallysim run --seed {}", seed);
+  if (!scenario.empty()) command += " --scenario " + scenario;
+  for (const std::string& assignment : assignments) command += " --set " + assignment;
+  return command;
+}
+
+}  // namespace tally::tools

@@ -1,0 +1,458 @@
+#include "tools/sim_sweep.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <new>
+
+#include "core/check.h"
+#include "core/note.h"
+#include "sim/plan.h"
+#include "tools/sim_output.h"
+
+namespace tally::tools {
+namespace {
+
+using sim::RunResult;
+using sim::SeedReport;
+using WallClock = std::chrono::steady_clock;
+
+constexpr unsigned kJobsMax = 256;
+
+// Shared by all processes of the sweep.
+struct Shared {
+  std::atomic<uint64_t> next_seed;
+  std::atomic<uint64_t> running[kJobsMax];  // the seed each worker is at; ~0: none
+};
+
+volatile std::sig_atomic_t interrupted = 0;
+void on_interrupt(int) { interrupted = 1; }
+
+uint64_t cpu_ns(int who) {
+  rusage usage{};
+  getrusage(who, &usage);
+  const auto ns = [](const timeval& time) {
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 +
+           static_cast<uint64_t>(time.tv_usec) * 1000;
+  };
+  return ns(usage.ru_utime) + ns(usage.ru_stime);
+}
+
+SeedReport to_report(const RunResult& result) {
+  SeedReport report;
+  report.set_seed(static_cast<int64_t>(result.seed));
+  report.set_verdict(sim::to_string(result.verdict));
+  report.set_reason(result.reason);
+  if (result.violation) {
+    report.set_oracle(result.violation->oracle);
+    report.set_clause(result.violation->clause);
+    report.set_message(result.violation->message);
+    report.set_violation_event(static_cast<int64_t>(result.violation->event));
+  }
+  report.set_events(static_cast<int64_t>(result.event_count));
+  report.set_sim_ns(result.sim_time.count());
+  report.set_digest(result.digest);
+  for (const uint64_t count : result.notes) report.add_notes(static_cast<int64_t>(count));
+  for (const uint64_t count : result.faults_fired) {
+    report.add_faults_fired(static_cast<int64_t>(count));
+  }
+  report.set_operations(static_cast<int64_t>(result.ops.total()));
+  report.set_committed(static_cast<int64_t>(result.committed_count));
+  report.set_frames_corrupted(static_cast<int64_t>(result.frames_corrupted));
+  return report;
+}
+
+// ---- the worker's side
+
+int report_pipe = -1;
+sim::World* current_world = nullptr;
+
+void write_report(const SeedReport& report) {
+  std::string bytes = report.SerializeAsString();
+  const auto size = static_cast<uint32_t>(bytes.size());
+  bytes.insert(0, reinterpret_cast<const char*>(&size), sizeof size);
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t count = write(report_pipe, bytes.data() + done, bytes.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) _exit(kExitEnvironment);  // the sweep is gone
+    done += static_cast<size_t>(count);
+  }
+}
+
+void report_failed_check(const std::string& message) {
+  if (current_world != nullptr) {
+    write_report(to_report(current_world->result_of_failed_check(message)));
+  }
+  _exit(kExitViolation);
+}
+
+[[noreturn]] void work(const SweepOptions& options, Shared& shared, unsigned worker, int pipe_fd) {
+  report_pipe = pipe_fd;
+  std::signal(SIGINT, SIG_IGN);  // the sweep decides when to stop
+  set_check_handler(report_failed_check);
+  for (;;) {
+    const uint64_t seed = shared.next_seed.fetch_add(1);
+    if (seed > options.last_seed) _exit(kExitOk);
+    shared.running[worker].store(seed);
+    sim::RunSpec spec;
+    const std::string error =
+        sim::make_run_spec(options.scenario, seed, options.assignments, spec);
+    CHECK(error.empty(), "seed {}: {}", seed, error);
+    const uint64_t began = cpu_ns(RUSAGE_SELF);
+    sim::World world(spec);
+    current_world = &world;
+    RunResult result = world.run();
+    sim::apply_expectations(options.scenario, result);
+    current_world = nullptr;
+    SeedReport report = to_report(result);
+    report.set_cpu_ns(static_cast<int64_t>(cpu_ns(RUSAGE_SELF) - began));
+    write_report(report);
+    shared.running[worker].store(~uint64_t{0});
+  }
+}
+
+// ---- the sweep's side
+
+struct Worker {
+  pid_t pid = -1;
+  int pipe_fd = -1;
+  std::string received;
+};
+
+class Sweep {
+ public:
+  explicit Sweep(const SweepOptions& options) : options_(options) {}
+
+  int run() {
+    void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+      fmt::print(stderr, "tallysim: no shared memory: {}\n", std::strerror(errno));
+      return kExitEnvironment;
+    }
+    shared_ = new (memory) Shared{};
+    shared_->next_seed.store(options_.first_seed);
+    struct sigaction action {};
+    action.sa_handler = on_interrupt;
+    sigaction(SIGINT, &action, nullptr);
+    workers_.resize(options_.jobs);
+    for (unsigned number = 0; number < options_.jobs; ++number) {
+      if (!start_worker(number)) return kExitEnvironment;
+    }
+    collect();
+    for (Worker& worker : workers_) stop_worker(worker);
+    clear_progress();
+    print_summary();
+    munmap(memory, sizeof(Shared));
+    if (violation_count_ > 0) return kExitViolation;
+    return vacuous_count_ + undecided_count_ > 0 ? kExitUndecided : kExitOk;
+  }
+
+ private:
+  bool start_worker(unsigned number) {
+    int ends[2];
+    if (pipe(ends) != 0) {
+      fmt::print(stderr, "tallysim: no pipe: {}\n", std::strerror(errno));
+      return false;
+    }
+    shared_->running[number].store(~uint64_t{0});
+    std::fflush(stdout);
+    const pid_t pid = fork();
+    if (pid < 0) {
+      fmt::print(stderr, "tallysim: no process: {}\n", std::strerror(errno));
+      return false;
+    }
+    if (pid == 0) {
+      close(ends[0]);
+      work(options_, *shared_, number, ends[1]);
+    }
+    close(ends[1]);
+    workers_[number] = Worker{pid, ends[0], {}};
+    return true;
+  }
+
+  void stop_worker(Worker& worker) {
+    if (worker.pid < 0) return;
+    kill(worker.pid, SIGKILL);
+    waitpid(worker.pid, nullptr, 0);
+    close(worker.pipe_fd);
+    worker.pid = -1;
+  }
+
+  uint64_t elapsed_ns() const {
+    return static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(WallClock::now() - began_).count());
+  }
+
+  bool should_stop() const {
+    if (interrupted != 0) return true;
+    if (options_.stop_at_first && violation_count_ > 0) return true;
+    return options_.wall_ns_max > 0 && elapsed_ns() >= options_.wall_ns_max;
+  }
+
+  void collect() {
+    while (!should_stop()) {
+      std::vector<pollfd> polled;
+      std::vector<unsigned> numbers;
+      for (unsigned number = 0; number < workers_.size(); ++number) {
+        if (workers_[number].pid < 0) continue;
+        polled.push_back({workers_[number].pipe_fd, POLLIN, 0});
+        numbers.push_back(number);
+      }
+      if (polled.empty()) return;
+      poll(polled.data(), polled.size(), 200);
+      for (size_t i = 0; i < polled.size(); ++i) {
+        if (polled[i].revents != 0) receive(numbers[i]);
+      }
+      show_progress();
+    }
+  }
+
+  void receive(unsigned number) {
+    Worker& worker = workers_[number];
+    char buffer[65536];
+    const ssize_t count = read(worker.pipe_fd, buffer, sizeof buffer);
+    if (count < 0 && errno == EINTR) return;
+    if (count > 0) {
+      worker.received.append(buffer, static_cast<size_t>(count));
+      take_reports(worker);
+      return;
+    }
+    on_worker_end(number);
+  }
+
+  void take_reports(Worker& worker) {
+    for (;;) {
+      uint32_t size = 0;
+      if (worker.received.size() < sizeof size) return;
+      std::memcpy(&size, worker.received.data(), sizeof size);
+      if (worker.received.size() < sizeof size + size) return;
+      SeedReport report;
+      CHECK(report.ParseFromArray(worker.received.data() + sizeof size, static_cast<int>(size)));
+      worker.received.erase(0, sizeof size + size);
+      take(report);
+    }
+  }
+
+  // The pipe is closed: the worker is done, failed a CHECK, or died.
+  void on_worker_end(unsigned number) {
+    Worker& worker = workers_[number];
+    int status = 0;
+    waitpid(worker.pid, &status, 0);
+    close(worker.pipe_fd);
+    worker.pid = -1;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kExitOk) return;
+    const uint64_t seed = shared_->running[number].load();
+    const bool reported = WIFEXITED(status) && WEXITSTATUS(status) == kExitViolation;
+    if (!reported && seed != ~uint64_t{0}) {
+      SeedReport report;
+      report.set_seed(static_cast<int64_t>(seed));
+      report.set_verdict("violation");
+      report.set_oracle("crash");
+      report.set_clause(WIFSIGNALED(status)
+                            ? fmt::format("killed by signal {}", WTERMSIG(status))
+                            : fmt::format("exited with code {}", WEXITSTATUS(status)));
+      report.set_message("the process that ran this seed ended before its verdict");
+      take(report);
+    }
+    if (!should_stop()) start_worker(number);
+  }
+
+  void take(const SeedReport& report) {
+    ++seed_count_;
+    event_count_ += static_cast<uint64_t>(report.events());
+    events_.push_back(static_cast<uint64_t>(report.events()));
+    cpu_ns_ += static_cast<uint64_t>(report.cpu_ns());
+    for (int i = 0; i < report.notes_size(); ++i) notes_[i] += static_cast<uint64_t>(report.notes(i));
+    for (int i = 0; i < report.faults_fired_size(); ++i) {
+      faults_[i] += static_cast<uint64_t>(report.faults_fired(i));
+    }
+    frames_corrupted_ += static_cast<uint64_t>(report.frames_corrupted());
+    if (report.verdict() == "ok") {
+      ++ok_count_;
+      return;
+    }
+    if (report.verdict() == "violation") {
+      ++violation_count_;
+    } else if (report.verdict() == "vacuous") {
+      ++vacuous_count_;
+    } else {
+      ++undecided_count_;
+    }
+    print_failure(report);
+    write_capsule(report);
+  }
+
+  std::string replay(uint64_t seed) const {
+    return replay_command(seed, options_.scenario_name, options_.assignments);
+  }
+
+  void print_failure(const SeedReport& report) {
+    clear_progress();
+    const auto seed = static_cast<uint64_t>(report.seed());
+    const sim::Violation violation{report.oracle(), report.clause(), report.message(),
+                                   static_cast<uint64_t>(report.violation_event())};
+    if (options_.json) {
+      const std::string json =
+          report.verdict() == "violation"
+              ? fmt::format(R"({{"oracle":{},"message":{},"event":{},"fingerprint":{}}})",
+                            json_string(violation.oracle), json_string(violation.message),
+                            violation.event, json_string(fingerprint(violation)))
+              : "null";
+      fmt::print(R"({{"verdict":"{}","seed":{},"events":{},"violation":{},"reason":{},"replay":{}}})"
+                 "\n",
+                 report.verdict(), seed, report.events(), json,
+                 report.reason().empty() ? "null" : json_string(report.reason()),
+                 json_string(replay(seed)));
+    } else {
+      fmt::print("seed {}: {}: {}\n  replay: {}\n", seed, report.verdict(),
+                 report.verdict() == "violation"
+                     ? fmt::format("{}\n  {}", fingerprint(violation), violation.message)
+                     : report.reason(),
+                 replay(seed));
+    }
+    std::fflush(stdout);
+  }
+
+  // The whole run as data that draws nothing, runnable by `tallysim run --scenario FILE`.
+  void write_capsule(const SeedReport& report) {
+    if (options_.out_directory.empty()) return;
+    const auto seed = static_cast<uint64_t>(report.seed());
+    sim::RunSpec spec;
+    if (!sim::make_run_spec(options_.scenario, seed, options_.assignments, spec).empty()) return;
+    sim::Scenario scenario = sim::spelled_out(spec);
+    scenario.set_name(fmt::format("seed-{}", seed));
+    scenario.set_story(fmt::format("{} of seed {}: {}", report.verdict(), seed,
+                                   report.verdict() == "violation"
+                                       ? report.oracle() + ": " + report.clause()
+                                       : report.reason()));
+    const std::string path = fmt::format("{}/seed-{}.txtpb", options_.out_directory, seed);
+    std::FILE* file = std::fopen(path.c_str(), "w");
+    if (file == nullptr) {
+      fmt::print(stderr, "tallysim: {}: {}\n", path, std::strerror(errno));
+      return;
+    }
+    const std::string text = sim::scenario_text(scenario);
+    std::fwrite(text.data(), 1, text.size(), file);
+    std::fclose(file);
+  }
+
+  void show_progress() {
+    if (isatty(STDERR_FILENO) == 0 || WallClock::now() < next_progress_) return;
+    next_progress_ = WallClock::now() + std::chrono::seconds(1);
+    const uint64_t total = options_.last_seed - options_.first_seed + 1;
+    const uint64_t ns = std::max<uint64_t>(1, elapsed_ns());
+    const uint64_t rate = seed_count_ * 1'000'000'000 / ns;
+    uint64_t left_s = rate == 0 ? 0 : (total - seed_count_) / rate;
+    if (options_.wall_ns_max > 0) {
+      const uint64_t to_limit =
+          options_.wall_ns_max > ns ? (options_.wall_ns_max - ns) / 1'000'000'000 : 0;
+      left_s = rate == 0 ? to_limit : std::min(left_s, to_limit);
+    }
+    fmt::print(stderr, "\r\x1b[K{} of {} seeds, {} per second, {} failures, {} s left",
+               seed_count_, total, rate, violation_count_ + vacuous_count_ + undecided_count_,
+               left_s);
+    std::fflush(stderr);
+    progress_shown_ = true;
+  }
+
+  void clear_progress() {
+    if (!progress_shown_) return;
+    fmt::print(stderr, "\r\x1b[K");
+    std::fflush(stderr);
+    progress_shown_ = false;
+  }
+
+  // Every note, every kind of fault and the corrupted frames, by name.
+  std::map<std::string, uint64_t> seen() const {
+    std::map<std::string, uint64_t> all;
+    for (size_t i = 0; i < kNoteCount; ++i) {
+      const auto count = notes_.find(static_cast<int>(i));
+      all[std::string(kNoteNames[i])] = count == notes_.end() ? 0 : count->second;
+    }
+    for (int kind = sim::FaultKind_MIN; kind <= sim::FaultKind_MAX; ++kind) {
+      const auto count = faults_.find(kind);
+      all["fault_" + sim::fault_name(static_cast<sim::FaultKind>(kind))] =
+          count == faults_.end() ? 0 : count->second;
+    }
+    all["fault_corrupt_frame"] = frames_corrupted_;
+    return all;
+  }
+
+  void print_summary() {
+    std::string seen_json;
+    std::string never_json;
+    std::string never_text;
+    for (const auto& [name, count] : seen()) {
+      if (count == 0) {
+        never_json += (never_json.empty() ? "" : ",") + json_string(name);
+        never_text += (never_text.empty() ? "" : ", ") + name;
+      } else {
+        seen_json += fmt::format("{}{}:{}", seen_json.empty() ? "" : ",", json_string(name), count);
+      }
+    }
+    std::sort(events_.begin(), events_.end());
+    const uint64_t median = events_.empty() ? 0 : events_[events_.size() / 2];
+    if (options_.json) {
+      fmt::print(R"({{"seeds":{},"ok":{},"violations":{},"vacuous":{},"undecided":{},"events":{},)"
+                 R"("events_median":{},"wall_ns":{},"cpu_ns":{},"seen":{{{}}},"never_seen":[{}]}})"
+                 "\n",
+                 seed_count_, ok_count_, violation_count_, vacuous_count_, undecided_count_,
+                 event_count_, median, elapsed_ns(), cpu_ns_, seen_json, never_json);
+      return;
+    }
+    const uint64_t cpu_ms = std::max<uint64_t>(1, cpu_ns_ / 1'000'000);
+    fmt::print("{} seeds: {} ok, {} violations, {} vacuous, {} undecided\n"
+               "{} events (median {} a seed), {} per second and core, {} ms of CPU in {} ms\n",
+               seed_count_, ok_count_, violation_count_, vacuous_count_, undecided_count_,
+               event_count_, median, event_count_ * 1000 / cpu_ms, cpu_ms,
+               elapsed_ns() / 1'000'000);
+    if (!never_text.empty()) fmt::print("never seen: {}\n", never_text);
+  }
+
+  const SweepOptions& options_;
+  Shared* shared_ = nullptr;
+  std::vector<Worker> workers_;
+  const WallClock::time_point began_ = WallClock::now();
+  WallClock::time_point next_progress_ = began_;
+  bool progress_shown_ = false;
+  uint64_t seed_count_ = 0;
+  uint64_t ok_count_ = 0;
+  uint64_t violation_count_ = 0;
+  uint64_t vacuous_count_ = 0;
+  uint64_t undecided_count_ = 0;
+  uint64_t event_count_ = 0;
+  uint64_t cpu_ns_ = 0;
+  uint64_t frames_corrupted_ = 0;
+  std::vector<uint64_t> events_;
+  std::map<int, uint64_t> notes_;
+  std::map<int, uint64_t> faults_;
+};
+
+}  // namespace
+
+int sweep(const SweepOptions& options) {
+  if (!options.out_directory.empty() && mkdir(options.out_directory.c_str(), 0777) != 0 &&
+      errno != EEXIST) {
+    fmt::print(stderr, "tallysim: --out {}: {}\n", options.out_directory, std::strerror(errno));
+    return kExitEnvironment;
+  }
+  return Sweep(options).run();
+}
+
+}  // namespace tally::tools
