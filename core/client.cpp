@@ -11,7 +11,7 @@ namespace tally {
 namespace {
 
 // A request id names one attempt: the request's number, then the attempt's.
-constexpr uint64_t kAttemptBits = 16;
+constexpr uint64_t kAttemptBits = 24;
 
 }  // namespace
 
@@ -107,7 +107,7 @@ void Client::on_broken(Time now, NodeId node) {
   for (Request& request : requests_) {
     if (!request.in_flight || request.target != node) continue;
     request.maybe_applied = true;
-    try_again(now, request, /*at_once=*/true);
+    try_again(now, request, /*at_once=*/false);
   }
   if (config_.nodes[node_] == node) node_ = (node_ + 1) % config_.nodes.size();
   settle(now);

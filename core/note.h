@@ -57,7 +57,6 @@
   X(request_timed_out, "a request waited too long: its outcome is unknown")                       \
   X(request_lost_leadership, "{a} waiting requests: leadership lost, outcome unknown")            \
   X(retry_answered_from_session, "retry answered from its session, not executed again")           \
-  X(session_opened, "session {a} opened")                                                         \
   X(session_unknown, "request refused: its session is unknown or expired")                        \
   X(session_table_full, "session refused: the table is full")                                     \
   X(stale_sequence_refused, "request refused: its sequence is below the session's first open one")\

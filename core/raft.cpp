@@ -14,6 +14,10 @@ std::string config_error(const RaftConfig& config) {
   if (is_member == config.voters.end()) {
     return fmt::format("node {} is not among the voters", config.id.value());
   }
+  // As many as Raft::quorum_value holds.
+  if (config.voters.size() > 16) {
+    return fmt::format("{} voters, at most 16 are supported", config.voters.size());
+  }
   for (size_t i = 0; i < config.voters.size(); ++i) {
     if (config.voters[i] == kNoNode) return "voter id 0 is reserved: ids count from 1";
     for (size_t j = 0; j < i; ++j) {

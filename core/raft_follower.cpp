@@ -56,8 +56,8 @@ void Raft::on_append_request(NodeId from, AppendRequest& request) {
   acknowledge(request, verified);
 }
 
-// Appends what is missing; entries that are there already stay untouched, so that a late or repeated
-// append never cuts what came after it. True when the log changed.
+// Appends what is missing; entries that are there already stay untouched, so that a late or
+// repeated append never cuts what came after it. True when the log changed.
 bool Raft::append_entries(AppendRequest& request) {
   bool changed = false;
   LogIndex expected = request.prev_log_index + 1;

@@ -53,7 +53,8 @@ class Judge {
     if (result_.verdict == CheckResult::Verdict::kOk) verify();
   }
 
-  // False when one of them is a violation. Their parts are put in their places in order of counters.
+  // False when one of them is a violation. Their parts are put in their places in order of
+  // counters.
   bool judge_hard(const checker::Grouping& grouping, const std::vector<size_t>& hard,
                   const std::vector<size_t>& ends, checker::CounterOps& ops) {
     checker::Linearization merged;
@@ -79,9 +80,7 @@ class Judge {
     return true;
   }
 
-  void note_violation(checker::Explanation& why) {
-    note(CheckResult::Verdict::kViolation, why);
-  }
+  void note_violation(checker::Explanation& why) { note(CheckResult::Verdict::kViolation, why); }
 
   // The first one is reported, but later ones can still turn out to be violations.
   void note_undecided(checker::Explanation& why) {

@@ -2,10 +2,10 @@
 // violation, and kUnknown with a reason where its budget ran out. It never guesses.
 //
 // Why not a general checker: those search over sets of operations and give up on one hot counter
-// with twenty clients. A counter has more structure. Histories whose deltas share a sign are decided
-// in O(n log n) at any concurrency; the rest is searched with the reductions of LINEARIZABILITY
-// (see ARCHITECTURE.md). Every ok is proven: the linearization found is checked again by
-// verify_linearization, which shares no code with the algorithms that found it.
+// with twenty clients. A counter has more structure. Histories whose deltas share a sign are
+// decided in O(n log n) at any concurrency; the rest is searched with the reductions of
+// LINEARIZABILITY (see ARCHITECTURE.md). Every ok is proven: the linearization found is checked
+// again by verify_linearization, which shares no code with the algorithms that found it.
 //
 // Pure: no I/O, no clock, no randomness, no threads. It refuses to judge malformed histories; those
 // are found by validate_history and belong to whoever wrote the file.
@@ -20,20 +20,20 @@
 namespace tally::sim {
 
 struct CheckOptions {
-  int64_t initial = 0;                // starting value of every counter
-  int64_t max_clock_error_ns = 0;     // every interval is widened by this on both sides first
-  uint64_t budget = 50'000'000;       // search states visited, over all counters
+  int64_t initial = 0;             // starting value of every counter
+  int64_t max_clock_error_ns = 0;  // every interval is widened by this on both sides first
+  uint64_t budget = 50'000'000;    // search states visited, over all counters
 };
 
 struct CheckResult {
   enum class Verdict : uint8_t { kOk, kViolation, kUnknown };
   Verdict verdict = Verdict::kOk;
-  uint64_t op_count = 0;             // operations compared: ok, rejected and unknown ones
-  uint64_t unknown_used_count = 0;   // ambiguous operations the linearization needed
+  uint64_t op_count = 0;               // operations compared: ok, rejected and unknown ones
+  uint64_t unknown_used_count = 0;     // ambiguous operations the linearization needed
   uint64_t unknown_unspent_count = 0;  // ambiguous increments it did not need; these can mask bugs
-  uint64_t states_visited = 0;       // search states, out of CheckOptions::budget
-  std::string reason;                // empty when ok; names counter, operations and times otherwise
-  std::vector<size_t> culprits;      // indexes into the history of the operations in `reason`
+  uint64_t states_visited = 0;         // search states, out of CheckOptions::budget
+  std::string reason;            // empty when ok; names counter, operations and times otherwise
+  std::vector<size_t> culprits;  // indexes into the history of the operations in `reason`
   // The certificate of an ok: indexes into the history, one counter after the other in order of
   // first appearance, each counter's operations in the order in which they took effect. Ambiguous
   // operations that never took effect are left out. Empty unless the verdict is kOk.

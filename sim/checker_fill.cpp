@@ -4,10 +4,11 @@
 // fillings of the same gap call the first finer-leaving when, for every j, it uses no more than the
 // other of the sum of d_1 .. d_j. Then what it leaves over arises from what the other leaves by
 // splitting large deltas into equal sums of smaller ones: from the top, the surplus of d_j that
-// the other has left is a multiple of d_j and is matched by smaller ones here. Whoever needs a split
-// increment later applies its parts in direct succession instead, all of which are released (pools
-// are nested); the value moves through more steps but ends the same. So the finer leftover does all
-// that the coarser one does, and largest first uses the fewest small ones, for every j at once.
+// the other has left is a multiple of d_j and is matched by smaller ones here. Whoever needs a
+// split increment later applies its parts in direct succession instead, all of which are released
+// (pools are nested); the value moves through more steps but ends the same. So the finer leftover
+// does all that the coarser one does, and largest first uses the fewest small ones, for every j at
+// once.
 //
 // Why a stage with low < high has few candidates. Take a valid linearization and the ambiguous
 // increments it applies in that stage, from height h. Apply them largest first instead and stop as

@@ -59,7 +59,7 @@ Answer fill_chain(const std::vector<Stage>& stages, const std::vector<PoolOp>& p
 
 // Case C, exact for stages that all are: any deltas, by search. Answers as fill_chain does.
 // REQUIRES: every stage is_exact(); pool sorted by (invoke, index); stage limits do not fall.
-Answer fill_any(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool,
-                uint64_t* budget, Filling& filling, FillFailure& failure);
+Answer fill_any(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool, uint64_t* budget,
+                Filling& filling, FillFailure& failure);
 
 }  // namespace tally::sim::checker

@@ -108,11 +108,11 @@ class Loader {
                                      "bits.",
                                      quoted(op.counter), describe(op)));
     }
-    if (op.kind == Operation::Kind::kAdd &&
-        (op.value < lower_of(op) || op.value > upper_of(op))) {
-      return fail(index, fmt::format("Counter {}: {} succeeded with a result outside its own bounds "
-                                     "{}.",
-                                     quoted(op.counter), describe(op), describe_bounds(op)));
+    if (op.kind == Operation::Kind::kAdd && (op.value < lower_of(op) || op.value > upper_of(op))) {
+      return fail(index,
+                  fmt::format("Counter {}: {} succeeded with a result outside its own bounds "
+                              "{}.",
+                              quoted(op.counter), describe(op), describe_bounds(op)));
     }
     note_sign(delta);
     ops_.completed.push_back({.pre = static_cast<int64_t>(pre),
@@ -131,9 +131,10 @@ class Loader {
     const Wide low = std::max<Wide>(Wide{lower_of(op)} - op.delta, kValueMin);
     const Wide high = std::min<Wide>(Wide{upper_of(op)} - op.delta, kValueMax);
     if (low == kValueMin && high == kValueMax) {
-      return fail(index, fmt::format("Counter {}: {} was refused, but no value of the counter could "
-                                     "have been a reason to.",
-                                     quoted(op.counter), describe(op)));
+      return fail(index,
+                  fmt::format("Counter {}: {} was refused, but no value of the counter could "
+                              "have been a reason to.",
+                              quoted(op.counter), describe(op)));
     }
     Rejected rejected{.forbidden_low = 1,
                       .forbidden_high = 0,

@@ -2,18 +2,19 @@
 // completed operations. Sorted by (value before, gets first) they are a path up the value axis: an
 // increment covers the open interval from pre to post, and no two may overlap.
 //
-// Real time is respected iff no operation returns before the invocation of one of a strictly earlier
-// class (the gets of one value form a class; else each operation is one).
+// Real time is respected iff no operation returns before the invocation of one of a strictly
+// earlier class (the gets of one value form a class; else each operation is one).
 //
-// Gaps of the path are filled by ambiguous increments, see checker_fill.h. One may fill a gap iff it
-// was invoked by the gap's limit, the minimum return over everything that comes after the gap.
+// Gaps of the path are filled by ambiguous increments, see checker_fill.h. One may fill a gap iff
+// it was invoked by the gap's limit, the minimum return over everything that comes after the gap.
 //
 // Refusals. In linearization order the value only grows, so a refused increment, which saw the
 // value outside a forbidden interval [low, high], saw it either still below low ("early") or
 // already above high ("late"). Think of operations as points in their intervals:
-//  - late means: the value reached high + 1 by its return. That is a return, a deadline, for all the
-//    completed operations below high + 1; and if high + 1 lies in a gap, a stage of the filling. When
-//    high + 1 lies above all completed operations, trailing ambiguous ones must reach it.
+//  - late means: the value reached high + 1 by its return. That is a return, a deadline, for all
+//  the
+//    completed operations below high + 1; and if high + 1 lies in a gap, a stage of the filling.
+//    When high + 1 lies above all completed operations, trailing ambiguous ones must reach it.
 //  - early means: whatever lifts the value to low or above came after its invocation, that is an
 //    invocation, a release, for all the completed operations above.
 // Deadlines and releases conflict only pairwise, and two deadlines or two releases never do. So
@@ -138,7 +139,7 @@ class MonotoneSolver {
   bool pool_lower_harmless_ = true;
   std::vector<Gap> gaps_;
   std::vector<Refusal> refusals_;
-  std::vector<uint32_t> late_;   // indexes into refusals_, by (high, ret)
+  std::vector<uint32_t> late_;  // indexes into refusals_, by (high, ret)
   // Only with refusals. Over what comes after the first p items: the earliest return, late refusals
   // in or above the gap before item p included. One more entry for the end.
   std::vector<int64_t> deadlines_;
@@ -181,8 +182,8 @@ bool MonotoneSolver::sweep() {
       if (pool_.empty()) return explain_unproduced(p, at);
       gaps_.push_back({.item = p, .from = at, .to = pre(p)});
     }
-    const bool new_class = p == 0 || keys_[p].is_increment != 0 ||
-                           keys_[p - 1].is_increment != 0 || pre(p) != at;
+    const bool new_class =
+        p == 0 || keys_[p].is_increment != 0 || keys_[p - 1].is_increment != 0 || pre(p) != at;
     if (new_class) {
       closed_max = open_max;
       closed_item = open_item;
@@ -207,14 +208,15 @@ bool MonotoneSolver::explain_overlap(uint32_t p) {
   }
   const Completed& other = item(p - 1);
   why_.blame(other.index);
-  why_.text = fmt::format("Counter {}: {} needs the value {}, but {} took it from {} to {} in one "
-                          "step and it only {}.",
-                          quoted(ops_.name), words(op.index), op.pre, words(other.index), other.pre,
-                          other.post, direction());
+  why_.text = fmt::format(
+      "Counter {}: {} needs the value {}, but {} took it from {} to {} in one "
+      "step and it only {}.",
+      quoted(ops_.name), words(op.index), op.pre, words(other.index), other.pre, other.post,
+      direction());
   if (op.pre == other.pre) {
-    why_.text = fmt::format("Counter {}: {} and {} both started from the value {}, and it only {}.",
-                            quoted(ops_.name), words(op.index), words(other.index), op.pre,
-                            direction());
+    why_.text =
+        fmt::format("Counter {}: {} and {} both started from the value {}, and it only {}.",
+                    quoted(ops_.name), words(op.index), words(other.index), op.pre, direction());
   }
   return false;
 }
@@ -226,15 +228,15 @@ bool MonotoneSolver::explain_unproduced(uint32_t p, uint64_t from) {
     source = words(item(p - 1).index);
     why_.blame(item(p - 1).index);
   }
-  why_.text = fmt::format("Counter {}: {} needs the value {}, but the highest one known before it is "
-                          "{} ({}) and no increment leads on from there.",
-                          quoted(ops_.name), words(item(p).index), item(p).pre, value_at(from),
-                          source);
+  why_.text = fmt::format(
+      "Counter {}: {} needs the value {}, but the highest one known before it is "
+      "{} ({}) and no increment leads on from there.",
+      quoted(ops_.name), words(item(p).index), item(p).pre, value_at(from), source);
   if (upside_down_) {
-    why_.text = fmt::format("Counter {}: {} needs the value {}, but the lowest one known before it "
-                            "is {} ({}) and no decrement leads on from there.",
-                            quoted(ops_.name), words(item(p).index), item(p).pre, value_at(from),
-                            source);
+    why_.text = fmt::format(
+        "Counter {}: {} needs the value {}, but the lowest one known before it "
+        "is {} ({}) and no decrement leads on from there.",
+        quoted(ops_.name), words(item(p).index), item(p).pre, value_at(from), source);
   }
   return false;
 }
@@ -242,10 +244,10 @@ bool MonotoneSolver::explain_unproduced(uint32_t p, uint64_t from) {
 bool MonotoneSolver::explain_order(uint32_t earlier, uint32_t later) {
   why_.blame(item(earlier).index);
   why_.blame(item(later).index);
-  why_.text = fmt::format("Counter {} only {}, so by their values {} comes before {}; but the latter "
-                          "had returned before the former was invoked.",
-                          quoted(ops_.name), direction(), words(item(earlier).index),
-                          words(item(later).index));
+  why_.text = fmt::format(
+      "Counter {} only {}, so by their values {} comes before {}; but the latter "
+      "had returned before the former was invoked.",
+      quoted(ops_.name), direction(), words(item(earlier).index), words(item(later).index));
   return false;
 }
 
@@ -286,9 +288,10 @@ bool MonotoneSolver::classify_refusals() {
 
 bool MonotoneSolver::explain_never_reached(const Refusal& refusal) {
   why_.blame(refusal.index);
-  why_.text = fmt::format("Counter {} starts at {} and only {}, so {} cannot have met a value that "
-                          "was a reason to refuse it.",
-                          quoted(ops_.name), ops_.initial, direction(), words(refusal.index));
+  why_.text = fmt::format(
+      "Counter {} starts at {} and only {}, so {} cannot have met a value that "
+      "was a reason to refuse it.",
+      quoted(ops_.name), ops_.initial, direction(), words(refusal.index));
   return false;
 }
 
@@ -354,9 +357,10 @@ Answer MonotoneSolver::settle_refusals() {
       if (refusal.high == kHeightMax) {
         why_.blame(refusal.index);
         if (below < item_count_) why_.blame(item(below).index);
-        why_.text = fmt::format("Counter {}: no value that {} can have met while it was open is a "
-                                "reason to refuse it.",
-                                quoted(ops_.name), words(refusal.index));
+        why_.text = fmt::format(
+            "Counter {}: no value that {} can have met while it was open is a "
+            "reason to refuse it.",
+            quoted(ops_.name), words(refusal.index));
         return Answer::kViolation;
       }
       refusal.choice = Refusal::Choice::kLate;
@@ -370,7 +374,9 @@ Answer MonotoneSolver::settle_refusals() {
 // it. `limit` is that of the gap's end.
 void MonotoneSolver::plan_gap(const Gap& gap, int64_t limit, size_t* next_late) {
   const bool at_end = gap.item == item_count_;
-  while (!at_end && *next_late > 0 && refusals_[late_[*next_late - 1]].high >= gap.to) --*next_late;
+  while (!at_end && *next_late > 0 && refusals_[late_[*next_late - 1]].high + 1 >= gap.to) {
+    --*next_late;  // met by the gap's end, if at all in it
+  }
   while (*next_late > 0 && refusals_[late_[*next_late - 1]].high >= gap.from) {
     const Refusal& refusal = refusals_[late_[--*next_late]];
     if (refusal.ret >= limit) continue;  // the stage above asks for more, and no later
@@ -408,7 +414,7 @@ Answer MonotoneSolver::plan_stages() {
     while (p > gap.item) limit = std::min(limit, item(--p).ret);
     int64_t gap_limit = limit;
     if (!deadlines_.empty()) gap_limit = std::min(gap_limit, deadlines_[gap.item + 1]);
-    for (size_t i = next_late; i-- > 0 && refusals_[late_[i]].high >= gap.to;) {
+    for (size_t i = next_late; i-- > 0 && refusals_[late_[i]].high + 1 >= gap.to;) {
       gap_limit = std::min(gap_limit, refusals_[late_[i]].ret);
     }
     stages_.push_back(
@@ -464,10 +470,10 @@ void MonotoneSolver::explain_fill(const FillFailure& failure) {
       failure.available.empty()
           ? fmt::format("no unanswered one sent{} is left to add the missing {}", limit,
                         stage.low - failure.from)
-          : fmt::format("the unanswered ones sent{} and not needed before cannot add the missing {}: "
-                        "{}",
-                        limit, stage.low - failure.from,
-                        describe_list(*ops_.history, failure.available));
+          : fmt::format(
+                "the unanswered ones sent{} and not needed before cannot add the missing {}: "
+                "{}",
+                limit, stage.low - failure.from, describe_list(*ops_.history, failure.available));
   if (stage.is_exact() && stage.item < item_count_) {
     why_.blame(item(stage.item).index);
     why_.text = fmt::format(
@@ -485,9 +491,11 @@ void MonotoneSolver::explain_fill(const FillFailure& failure) {
     break;
   }
   why_.text = fmt::format(
-      "Counter {}: {} was refused, so the value had passed {} by then. The answered increments lead "
+      "Counter {}: {} was refused, so the value had passed {} by then. The answered increments "
+      "lead "
       "only to {} ({}) before that, and {} or more.",
-      quoted(ops_.name), refusal, value_at(stage.low - 1), value_at(stage.from), source, unanswered);
+      quoted(ops_.name), refusal, value_at(stage.low - 1), value_at(stage.from), source,
+      unanswered);
   if (!failure.available.empty()) {
     why_.text.erase(why_.text.size() - std::strlen(" or more."));
     why_.text += '.';
@@ -518,8 +526,8 @@ void MonotoneSolver::write(Linearization& order) const {
 }
 
 // Gives every operation of `base` the latest point in time it can have, then late refusals stand at
-// their returns, behind all that has happened by then, and early ones at their invocations, ahead of
-// all that can wait until then.
+// their returns, behind all that has happened by then, and early ones at their invocations, ahead
+// of all that can wait until then.
 void MonotoneSolver::write_with_refusals(const Linearization& base, Linearization& order) const {
   const History& history = *ops_.history;
   std::vector<uint64_t> heights(base.size());  // after each

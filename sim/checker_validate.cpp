@@ -203,7 +203,8 @@ std::string verify_linearization(const History& history, const CheckOptions& opt
   std::string error = replay.run(linearization);
   if (!error.empty()) return error;
   const std::string scattered = replay.scattered_counter();
-  return scattered.empty() ? "" : "the operations of counter " + scattered + " do not stand together";
+  return scattered.empty() ? ""
+                           : "the operations of counter " + scattered + " do not stand together";
 }
 
 }  // namespace tally::sim

@@ -111,13 +111,13 @@ void draw_workload(const Swarm& swarm, int64_t election_ms, Params::Workload& wo
   workload.set_operations_max(0);
 }
 
-void draw_faults(const Swarm& swarm, int64_t election_ms, Params::Faults& faults) {
-  faults.set_interval_ms(election_ms * swarm.one_of("faults.interval_ms", {2, 5, 10}));
+void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params::Faults& faults) {
+  faults.set_interval_ms(election_ms * swarm.one_of("faults.interval_ms", {1, 2, 4}));
   faults.set_length_ms_max(election_ms * swarm.one_of("faults.length_ms_max", {2, 6, 15}));
   // Three classes; at least one stays on.
   const int64_t classes = swarm.between("faults.classes", 1, 7);
-  const bool network = (classes & 1) != 0;
-  const bool process = (classes & 2) != 0;
+  const bool network = (classes & 1) != 0 && nodes > 1;
+  const bool process = (classes & 2) != 0 || nodes == 1;
   const bool slow = (classes & 4) != 0;
   const google::protobuf::Descriptor* descriptor = faults.GetDescriptor();
   const google::protobuf::Reflection* reflection = faults.GetReflection();
@@ -127,10 +127,15 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, Params::Faults& faults
     const std::string path = "faults." + field->name();
     reflection->SetInt64(&faults, field, on ? swarm.one_of(path, {0, 1, 1, 4}) : 0);
   }
+  // What a small cluster has no links for would do nothing.
+  if (nodes < 4) faults.set_ring(0);
+  if (nodes < 3) faults.set_bridge(0);
+  if (nodes < 2) faults.set_slow_link(0);
+  if (nodes < 2) faults.set_reset_links(0);
   // The class's weights may all have come out as zero; then its plainest fault stands for it.
   if (network) faults.set_partition(faults.partition() + 1);
   if (process) faults.set_crash(faults.crash() + 1);
-  if (slow) faults.set_slow_link(faults.slow_link() + 1);
+  if (slow) faults.set_slow_disk(faults.slow_disk() + 1);
 }
 
 std::string field_error(const Message& message, const FieldDescriptor& field,
@@ -244,7 +249,7 @@ Params draw_params(uint64_t seed) {
   draw_disk(swarm, election_ms, *params.mutable_disk());
   draw_clock(swarm, *params.mutable_clock());
   draw_workload(swarm, election_ms, *params.mutable_workload());
-  draw_faults(swarm, election_ms, *params.mutable_faults());
+  draw_faults(swarm, election_ms, params.nodes(), *params.mutable_faults());
   return params;
 }
 

@@ -148,7 +148,6 @@ std::pair<int, int> target_count(FaultKind kind) {
     case CRASH_ALL:
       return {0, 0};
     case ISOLATE_LEADER:
-      return {0, 1};
     case BRIDGE:
     case CRASH_POINT:
       return {1, 1};

@@ -46,6 +46,7 @@ SimClients::SimClients(uint64_t seed, const Params& params, EventQueue& queue,
     config.forward = !percent(bits(number, 0, kRedirect), workload.redirect_percent());
     config.operations_max = kLanesPerClient;
     client.client.emplace(config);
+    client.breaking.resize(config.nodes.size());
     const auto lanes = prober ? 1 : static_cast<uint64_t>(workload.pipeline());
     for (uint64_t lane = 0; lane < lanes; ++lane) {
       client.lanes.push_back(Lane{number * kLanesPerClient + lane + 1, 0, false, {}});
@@ -166,11 +167,23 @@ void SimClients::probe(Duration limit, std::vector<NodeId> nodes) {
 
 void SimClients::on_receive(uint32_t client, const Envelope& envelope) {
   const auto& response = std::get<ValueResponse>(envelope.message);
+  // A full session table is an answer through the log, too: the core serves.
+  const bool prober = client + 1 == clients_.size();
+  if (prober && response.reason == Reason::kSessionsFull) probe_outcome_ = Outcome::kOk;
   clients_[client].client->on_response(now(), node_of(envelope.from), response);
   flush(client);
 }
 
+void SimClients::on_refused(uint32_t client, NodeId node) {
+  const size_t position = node.value() - 1;
+  if (clients_[client].breaking[position]) return;
+  clients_[client].breaking[position] = true;
+  queue_.push(queue_.now() + network_.plain_latency(), EventKind::kClientBroken, client,
+              node.value());
+}
+
 void SimClients::on_broken(uint32_t client, NodeId node) {
+  clients_[client].breaking[node.value() - 1] = false;
   clients_[client].client->on_broken(now(), node);
   flush(client);
 }
@@ -190,8 +203,7 @@ void SimClients::on_node_down(NodeId node, uint64_t crash_number) {
     const uint64_t notices = draw(seed_, static_cast<uint64_t>(Stream::kCrash), node.value(),
                                   crash_number, client);
     if (notices % 2 == 0) continue;  // a half-open connection: only its timeout tells
-    queue_.push(queue_.now() + network_.plain_latency(), EventKind::kClientBroken, client,
-                node.value());
+    on_refused(client, node);
   }
 }
 

@@ -35,6 +35,8 @@ class SimClients {
 
   void on_receive(uint32_t client, const Envelope& envelope);
   void on_broken(uint32_t client, NodeId node);
+  // A request found nobody at the node: its connection breaks a little later.
+  void on_refused(uint32_t client, NodeId node);
   void on_operation(uint32_t client, uint64_t lane);
   // False when the timer was out of date.
   bool on_timer(uint32_t client, uint64_t generation);
@@ -67,6 +69,7 @@ class SimClients {
     std::vector<Lane> lanes;
     VirtualTime timer_at = VirtualTime::max();
     uint64_t timer_generation = 0;
+    std::vector<bool> breaking;  // by node: a broken connection is about to be noticed
   };
   // The character of a name, drawn once.
   struct Name {

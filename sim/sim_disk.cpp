@@ -57,13 +57,18 @@ uint32_t SimDisk::take_file(std::string_view name) {
 
 // A file lives as long as a name, durable or not, or a call in flight refers to it.
 void SimDisk::free_unreferenced_files() {
+  if (!names_dropped_) return;
+  names_dropped_ = false;
   for (uint32_t slot = 0; slot < files_.size(); ++slot) {
     File& file = files_[slot];
-    if (!file.used || file.first_op != kNone) continue;
+    if (!file.used) continue;
     const auto refers = [slot](const auto& entry) { return entry.file == slot; };
     if (std::any_of(names_.begin(), names_.end(), refers)) continue;
     if (std::any_of(media_names_.begin(), media_names_.end(), refers)) continue;
-    if (std::any_of(name_changes_.begin(), name_changes_.end(), refers)) continue;
+    if (file.first_op != kNone || std::any_of(name_changes_.begin(), name_changes_.end(), refers)) {
+      names_dropped_ = true;  // next time
+      continue;
+    }
     used_bytes_ -= file.size;
     file.used = false;
     file.media.clear();
@@ -73,15 +78,25 @@ void SimDisk::free_unreferenced_files() {
 }
 
 void SimDisk::change_name(const NameChange& change, std::vector<Name>& names) {
-  const auto erase = [&names](const std::string& name) {
-    std::erase_if(names, [&name](const Name& entry) { return entry.name == name; });
+  const auto position = [&names](const std::string& name) {
+    return std::find_if(names.begin(), names.end(),
+                        [&name](const Name& entry) { return entry.name == name; });
   };
-  erase(change.name);
-  if (change.call == DiskCall::kCreate) names.push_back({change.name, change.file});
-  if (change.call == DiskCall::kRename) {
-    erase(change.target);
-    names.push_back({change.target, change.file});
+  if (change.call == DiskCall::kCreate) {
+    names.push_back({change.name, change.file});
+    return;
   }
+  if (change.call == DiskCall::kRename) {
+    const auto replaced = position(change.target);
+    if (replaced != names.end() && replaced->file != change.file) {
+      names.erase(replaced);
+      names_dropped_ = true;
+    }
+    position(change.name)->name = change.target;
+    return;
+  }
+  names.erase(position(change.name));
+  names_dropped_ = true;
 }
 
 void SimDisk::add_name_change(DiskCall call, std::string_view name, std::string_view target,

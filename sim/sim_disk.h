@@ -22,8 +22,7 @@
 // without crash). To come with issue 3: read error, bit rot, misdirected write, stalls.
 //
 // It never: tears inside a sector, changes a sector that nobody wrote, loses what a completed sync
-// covered, reorders calls on one file, or draws anything for a latency range or a fault that is
-// empty.
+// covered, reorders calls on one file, or draws anything for an empty latency range.
 //
 // Fast: media are contiguous, and no write or sync allocates once the buffers have grown.
 #pragma once
@@ -232,6 +231,7 @@ class SimDisk final : public Disk {
   std::vector<Name> media_names_;         // as the media hold it
   std::vector<NameChange> name_changes_;  // what turns the one into the other, in order
   uint64_t names_ordinal_ = 0;            // of the first in name_changes_
+  bool names_dropped_ = false;            // some file may have lost its last reference
   mutable uint32_t found_ = kNone;        // position in names_ of the last one looked up
 
   std::vector<Op> ops_;

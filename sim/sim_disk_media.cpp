@@ -124,6 +124,7 @@ void SimDisk::crash() {
     for (size_t i = 0; i < survivors; ++i) change_name(name_changes_[i], media_names_);
     names_ordinal_ += name_changes_.size();
     name_changes_.clear();
+    names_dropped_ = true;
   }
   names_ = media_names_;
   for (const Name& entry : names_) {
@@ -137,6 +138,7 @@ void SimDisk::wipe() {
   detach_client();
   names_.clear();
   media_names_.clear();
+  names_dropped_ = true;
   names_ordinal_ += name_changes_.size();
   name_changes_.clear();
   free_unreferenced_files();

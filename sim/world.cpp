@@ -165,9 +165,8 @@ void World::dispatch_to_machine(const Event& event) {
       if (!network_.receive(event.a, arrived_)) return;
       if (machine.state() == Machine::State::kDown) {
         if (is_client(from)) {  // connection refused
-          queue_.push(queue_.now() + network_.plain_latency(), EventKind::kClientBroken,
-                      static_cast<uint32_t>(from.value() - kFirstClient.value()),
-                      machine.id().value());
+          clients_.on_refused(static_cast<uint32_t>(from.value() - kFirstClient.value()),
+                              machine.id());
         }
         return;
       }

@@ -122,7 +122,8 @@ class World {
   void judge();
   void judge_sums();
   void judge_vacuity();
-  const Machine* leader() const;
+  const Machine* leader() const;         // of the highest term; null when nobody leads
+  const Machine* most_advanced() const;  // the running node of the highest term
 
   const RunSpec spec_;
   EventQueue queue_;

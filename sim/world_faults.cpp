@@ -87,11 +87,23 @@ const Machine* World::leader() const {
   return found;
 }
 
+const Machine* World::most_advanced() const {
+  const Machine* found = nullptr;
+  for (const auto& machine : machines_) {
+    if (!machine->has_node()) continue;
+    if (found == nullptr || machine->node().raft().term() > found->node().raft().term()) {
+      found = machine.get();
+    }
+  }
+  return found;
+}
+
 std::optional<uint32_t> World::resolve(const Target& target) const {
   if (target.has_node()) return static_cast<uint32_t>(target.node() - 1);
   const Machine* leads = leader();
   if (target.role() == LEADER) {
-    return leads == nullptr ? std::nullopt : std::optional(leads->number());
+    const Machine* found = leads == nullptr ? most_advanced() : leads;
+    return found == nullptr ? std::nullopt : std::optional(found->number());
   }
   for (const auto& machine : machines_) {
     if (machine->has_node() && machine.get() != leads) return machine->number();
@@ -109,11 +121,6 @@ bool World::resolve_targets(size_t position) {
       if (!number) return false;
       (peers ? ongoing.peers : ongoing.targets).push_back(*number);
     }
-  }
-  if (fault.kind() == ISOLATE_LEADER && ongoing.targets.empty()) {
-    const Machine* leads = leader();
-    if (leads == nullptr) return false;
-    ongoing.targets.push_back(leads->number());
   }
   if (fault.kind() == CRASH_ALL) {
     for (uint32_t number = 0; number < machines_.size(); ++number) {

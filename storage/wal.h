@@ -38,9 +38,9 @@ class Wal final : public Storage, private DiskClient {
   // of an empty directory becomes durable with the first write.
   Recovered recover(const Identity& expected, StorageClient* client) override;
 
-  // A write of up to batch_bytes_max is atomic: recovery finds all of it or nothing. Of a larger
-  // one it may find a prefix, never anything old behind something new. After a failure every write
-  // completes as failed and touches nothing.
+  // A write that fits one batch (batch_bytes_max, and a segment) is atomic: recovery finds all of
+  // it or nothing. Of a larger one it may find a prefix, never anything old behind something new.
+  // After a failure every write completes as failed and touches nothing.
   void write(const StorageWrite& write) override;
 
   // For reports and tests: where the next batch goes (in flight ones counted as written).

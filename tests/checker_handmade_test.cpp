@@ -117,9 +117,10 @@ const HandMade kHandMade[] = {
     {107, "amb+4<=10 [0; amb+4<=10 [0; rej+3<=10 [1,2]", kYes, "8 + 3 exceeds 10"},
     {108, "amb+6<=10 [0; amb+6<=10 [0; rej+3<=10 [1,2]", kNo, "12 leaves the bound, 6 + 3 fits"},
     {109, "rej+5<=10 [0,50]; +6->6 [0,60]; get->0 [40,45]", kYes, "6 between 45 and 50"},
-    {110, "amb+10<=30 [0; amb+10<=30 [100; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0;"
-          "amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0;"
-          "rej+20<=30 [40,50]; get->20 [190,200]",
+    {110,
+     "amb+10<=30 [0; amb+10<=30 [100; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0;"
+     "amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0;"
+     "rej+20<=30 [40,50]; get->20 [190,200]",
      kYes, "11 by time 50 needs a 1; largest first would wait for the 10 of time 100"},
     {111, "amb+10<=30 [0; amb+10<=30 [100; rej+20<=30 [40,50]; get->20 [190,200]", kNo,
      "only 10 by time 50"},
@@ -148,7 +149,8 @@ TEST(CheckerHandMade, Verdicts) {
     ASSERT_EQ(validate_history(history), "") << entry.number;
     const CheckResult result = check_history(history, {});
     EXPECT_EQ(result.verdict, entry.linearizable ? Verdict::kOk : Verdict::kViolation)
-        << entry.number << " (" << entry.why << "): " << entry.operations << "\n" << result.reason;
+        << entry.number << " (" << entry.why << "): " << entry.operations << "\n"
+        << result.reason;
     EXPECT_EQ(oracle_accepts(history, {}), entry.linearizable) << entry.number;
   }
 }
@@ -175,7 +177,8 @@ TEST(CheckerHandMade, ExplanationsNameTheirOperations) {
 }
 
 TEST(CheckerHandMade, CountsOperations) {
-  const History history = parse_history("+1->1 [0,1]; +1->3 [2,3]; amb+1 [0; amb+1 [0; get->3 [4,5]");
+  const History history =
+      parse_history("+1->1 [0,1]; +1->3 [2,3]; amb+1 [0; amb+1 [0; get->3 [4,5]");
   const CheckResult result = check_history(history, {});
   EXPECT_EQ(result.verdict, Verdict::kOk);
   EXPECT_EQ(result.op_count, 5u);

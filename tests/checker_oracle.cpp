@@ -74,7 +74,8 @@ struct Shape {
   std::vector<int64_t> deltas;
   int64_t ambiguous_percent = 0;
   int64_t get_percent = 0;
-  int64_t bounds = 0;  // 0 none, 1 one for all on the moving side, 2 one pair for all, 3 each its own
+  int64_t bounds =
+      0;  // 0 none, 1 one for all on the moving side, 2 one pair for all, 3 each its own
   int64_t lower = kMin;
   int64_t upper = kMax;
   int64_t time_max = 0;
@@ -96,8 +97,8 @@ int64_t draw_initial(TestRandom& random) {
 
 std::vector<int64_t> draw_deltas(TestRandom& random) {
   static const std::vector<std::vector<int64_t>> kDomains = {
-      {1}, {1, 10, 100}, {1, 2, 4}, {1, 3, 9}, {2, 3}, {1, 2, 3, 4, 5}, {3, 5, 7}, {1, 2}, {2, 6},
-      {kMax, kMax - 1, 1}};
+      {1},       {1, 10, 100}, {1, 2, 4}, {1, 3, 9},          {2, 3}, {1, 2, 3, 4, 5},
+      {3, 5, 7}, {1, 2},       {2, 6},    {kMax, kMax - 1, 1}};
   const size_t last = kDomains.size() - (random.chance(5) ? 1 : 2);
   std::vector<int64_t> deltas =
       kDomains[static_cast<size_t>(random.between(0, static_cast<int64_t>(last)))];
@@ -196,8 +197,8 @@ void execute(TestRandom& random, Operation& op, int64_t& value) {
 }
 
 void mutate(TestRandom& random, History& history, const Shape& shape) {
-  Operation& op = history[static_cast<size_t>(
-      random.between(0, static_cast<int64_t>(history.size()) - 1))];
+  Operation& op =
+      history[static_cast<size_t>(random.between(0, static_cast<int64_t>(history.size()) - 1))];
   const int64_t step = shape.deltas[static_cast<size_t>(
       random.between(0, static_cast<int64_t>(shape.deltas.size()) - 1))];
   switch (random.between(0, 6)) {
@@ -292,16 +293,15 @@ TestCase make_long_case(uint64_t seed, int64_t op_count, bool like_simulator) {
 }
 
 std::string to_text(const History& history, const CheckOptions& options) {
-  std::string out = fmt::format("initial {} clock error {}\n", options.initial,
-                                options.max_clock_error_ns);
+  std::string out =
+      fmt::format("initial {} clock error {}\n", options.initial, options.max_clock_error_ns);
   for (const Operation& op : history) {
     const char* kStatus[] = {"ok", "unknown", "rejected", "failed"};
-    out += fmt::format("  {} client {} {} {:+} {} value {} [{}, {}] bounds {}..{}\n", op.counter,
-                       op.client, op.kind == Kind::kGet ? "get" : "add", op.delta,
-                       kStatus[static_cast<size_t>(op.status)], op.value, op.invoke_ns,
-                       op.return_ns ? fmt::format("{}", *op.return_ns) : "-",
-                       op.lower ? fmt::format("{}", *op.lower) : "",
-                       op.upper ? fmt::format("{}", *op.upper) : "");
+    out += fmt::format(
+        "  {} client {} {} {:+} {} value {} [{}, {}] bounds {}..{}\n", op.counter, op.client,
+        op.kind == Kind::kGet ? "get" : "add", op.delta, kStatus[static_cast<size_t>(op.status)],
+        op.value, op.invoke_ns, op.return_ns ? fmt::format("{}", *op.return_ns) : "-",
+        op.lower ? fmt::format("{}", *op.lower) : "", op.upper ? fmt::format("{}", *op.upper) : "");
   }
   return out;
 }

@@ -1,5 +1,7 @@
 // The checker against the exhaustive oracle, on small histories of every shape. Set
 // TALLY_CHECKER_HISTORIES=1000000 (or more) for the full count.
+#include "tests/checker_oracle.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -7,7 +9,6 @@
 #include <string>
 
 #include "core/check.h"
-#include "tests/checker_oracle.h"
 
 namespace tally::sim {
 namespace {

@@ -1,5 +1,5 @@
-// Metamorphic properties: changes to a history after which the verdict must be the same, or can only
-// change in one direction; and long histories that are linearizable by construction.
+// Metamorphic properties: changes to a history after which the verdict must be the same, or can
+// only change in one direction; and long histories that are linearizable by construction.
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
@@ -22,9 +22,8 @@ TestCase any_case() { return make_small_case(*rc::gen::noShrink(rc::gen::arbitra
 bool far_from_64_bit_edges(const TestCase& test) {
   auto is_small = [](int64_t value) { return -1'000'000 < value && value < 1'000'000; };
   return is_small(test.options.initial) &&
-         std::all_of(test.history.begin(), test.history.end(), [&](const Operation& op) {
-           return is_small(op.value) && is_small(op.delta);
-         });
+         std::all_of(test.history.begin(), test.history.end(),
+                     [&](const Operation& op) { return is_small(op.value) && is_small(op.delta); });
 }
 
 // A case away from the edges, where values can be moved about.

@@ -31,7 +31,8 @@ TEST(ValidateHistory, AcceptsTouchingIntervalsOfOneLane) {
 }
 
 TEST(ValidateHistory, RefusesReturnBeforeInvoke) {
-  expect_error({add(1, 1, 1, 1, 0, 0), add(1, 2, 1, 1, 5, 4)}, "operation 1 (client 1 seq 2) returns");
+  expect_error({add(1, 1, 1, 1, 0, 0), add(1, 2, 1, 1, 5, 4)},
+               "operation 1 (client 1 seq 2) returns");
 }
 
 TEST(ValidateHistory, RefusesDuplicateSequence) {
@@ -40,7 +41,8 @@ TEST(ValidateHistory, RefusesDuplicateSequence) {
 }
 
 TEST(ValidateHistory, RefusesTwoOpenOperationsOfOneLane) {
-  expect_error({add(1, 1, 1, 1, 0, 5), add(1, 2, 1, 2, 4, 9)}, "operation 1 (client 1 seq 2) is open");
+  expect_error({add(1, 1, 1, 1, 0, 5), add(1, 2, 1, 2, 4, 9)},
+               "operation 1 (client 1 seq 2) is open");
 }
 
 TEST(ValidateHistory, RefusesOperationsOfALaneThatEnded) {
@@ -78,8 +80,10 @@ TEST(ValidateHistory, RefusesRejectedGetsAndStrayEnums) {
 }
 
 TEST(ValidateHistory, NamesTheFirstByPosition) {
-  expect_error({add(1, 1, 1, 1, 0, 5), add(1, 2, 1, 2, 4, 9), add(2, 1, 1, 1, 5, 4)}, "operation 1 ");
-  expect_error({add(2, 1, 1, 1, 5, 4), add(1, 1, 1, 1, 0, 5), add(1, 2, 1, 2, 4, 9)}, "operation 0 ");
+  expect_error({add(1, 1, 1, 1, 0, 5), add(1, 2, 1, 2, 4, 9), add(2, 1, 1, 1, 5, 4)},
+               "operation 1 ");
+  expect_error({add(2, 1, 1, 1, 5, 4), add(1, 1, 1, 1, 0, 5), add(1, 2, 1, 2, 4, 9)},
+               "operation 0 ");
 }
 
 class VerifyLinearization : public testing::Test {

@@ -170,7 +170,8 @@ TEST(Codec, EntriesMustBeTheAnnouncedContiguousOnes) {
   const std::string first = frame.substr(kFrameHeaderBytes + body_bytes, record_bytes(1));
   const std::string second = frame.substr(kFrameHeaderBytes + body_bytes + record_bytes(1));
   const auto status = [&](const std::string& entries, uint32_t count) {
-    return status_of(raw_frame({.type = 3, .body = body, .entries = entries, .entry_count = count}));
+    return status_of(
+        raw_frame({.type = 3, .body = body, .entries = entries, .entry_count = count}));
   };
   EXPECT_EQ(status(first + second, 2), FrameStatus::kOk);
   EXPECT_EQ(status(first, 1), FrameStatus::kOk);

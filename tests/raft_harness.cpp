@@ -107,8 +107,7 @@ void RaftCluster::start(NodeNumber number) {
   if (node.raft != nullptr) return;
   RaftConfig config = base_config_;
   config.id = node.id;
-  node.raft =
-      std::make_unique<Raft>(config, node.media.hard_state, node.media.entries, node.clock);
+  node.raft = std::make_unique<Raft>(config, node.media.hard_state, node.media.entries, node.clock);
   invariants_.on_start(*node.raft, node.media);
   step(number, {});
 }
@@ -196,8 +195,8 @@ void RaftCluster::lapse(NodeNumber number) {
   Node& node = find(number);
   if (node.raft == nullptr || node.raft->is_leader()) return;
   const Time patient_until = node.deadline - Duration(1);
-  node.clock = std::max(node.clock,
-                        std::min(node.clock + base_config_.election_timeout_min, patient_until));
+  node.clock =
+      std::max(node.clock, std::min(node.clock + base_config_.election_timeout_min, patient_until));
 }
 
 void RaftCluster::run(Duration duration) {
@@ -261,8 +260,7 @@ void RaftCluster::isolate(NodeNumber node) {
 
 bool RaftCluster::is_cut(NodeId from, NodeId to) const {
   return std::any_of(cuts_.begin(), cuts_.end(), [&](const Link& link) {
-    return (link.from == 0 || link.from == from.value()) &&
-           (link.to == 0 || link.to == to.value());
+    return (link.from == 0 || link.from == from.value()) && (link.to == 0 || link.to == to.value());
   });
 }
 
@@ -376,22 +374,22 @@ void RaftCluster::take_persist(Node& node) {
   const Output::Persist& persist = output_.persist;
   if (persist.empty()) return;
   const Log& log = node.raft->log();
-  Write write{output_.persist_number, persist.hard_state, node.raft->hard_state(),
-              persist.first_index, {}};
+  Write write{
+      output_.persist_number, persist.hard_state, node.raft->hard_state(), persist.first_index, {}};
   std::vector<std::string> words;
   if (persist.hard_state) words.push_back(describe(write.hard_state));
   if (persist.first_index != LogIndex(0)) {
     for (LogIndex i = persist.first_index; i <= log.last_index(); ++i) {
       write.entries.push_back(log.at(i));
     }
-    words.push_back(fmt::format("entries {}..{}", persist.first_index.value(),
-                                log.last_index().value()));
+    words.push_back(
+        fmt::format("entries {}..{}", persist.first_index.value(), log.last_index().value()));
   }
   if (node.sync_at_once) {
     narrate(fmt::format("  {} writes and syncs {}", name(node.id), join(words, "; ")));
   } else {
-    narrate(fmt::format("  {} starts write #{}: {}", name(node.id), write.number,
-                        join(words, "; ")));
+    narrate(
+        fmt::format("  {} starts write #{}: {}", name(node.id), write.number, join(words, "; ")));
   }
   node.writes.push_back(std::move(write));
 }
@@ -445,8 +443,8 @@ std::string RaftCluster::data_at(NodeNumber node, uint64_t index) const {
 
 size_t RaftCluster::noted(NodeNumber number, NoteKind kind) const {
   const std::vector<Note>& notes = find(number).notes;
-  return static_cast<size_t>(std::count_if(
-      notes.begin(), notes.end(), [kind](const Note& note) { return note.kind == kind; }));
+  return static_cast<size_t>(std::count_if(notes.begin(), notes.end(),
+                                           [kind](const Note& note) { return note.kind == kind; }));
 }
 
 void RaftCluster::forget_notes() {

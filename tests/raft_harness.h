@@ -2,8 +2,8 @@
 //
 // Everything that the world could decide is decided by the caller: which message arrives and when,
 // which disk write completes, whose clock moves, who crashes and what its disk keeps. Nothing moves
-// by itself except a write on a node with `sync_at_once`. Each node has a clock of its own, far from
-// the others', so that comparing two nodes' times shows. After every step the invariants of
+// by itself except a write on a node with `sync_at_once`. Each node has a clock of its own, far
+// from the others', so that comparing two nodes' times shows. After every step the invariants of
 // tests/raft_harness_invariants.h are checked, and every message passes through the wire codec.
 //
 // It refuses to be a simulator: no probabilities, no scheduling, no state machine, no clients.

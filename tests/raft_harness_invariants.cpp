@@ -92,7 +92,8 @@ void RaftInvariants::check_elections(const Raft& raft, const Output& output) {
     if (note.kind != NoteKind::became_leader) continue;
     const auto [known, is_new] = leaders_.emplace(Term(note.a), raft.id());
     if (!is_new && known->second != raft.id()) {
-      fail(fmt::format("{} and {} both lead term {}", name(known->second), name(raft.id()), note.a));
+      fail(
+          fmt::format("{} and {} both lead term {}", name(known->second), name(raft.id()), note.a));
     }
     if (!is_new) fail(fmt::format("{} leads term {} for the second time", name(raft.id()), note.a));
     if (!starts_with(copy_of(raft.log()), committed_, committed_.size())) {
@@ -230,8 +231,8 @@ void RaftInvariants::check_append_reply(NodeId from, NodeId to, const AppendRepl
   const auto found = echoes_.find({from, reply.term});
   const Echo echo = found == echoes_.end() ? Echo{} : found->second;
   if (reply.round > echo.round_max || reply.sent_at > echo.sent_at_max) {
-    fail(fmt::format("{} answers {} with a round or time that it never sent", name(from),
-                     name(to)));
+    fail(
+        fmt::format("{} answers {} with a round or time that it never sent", name(from), name(to)));
   }
   if (!reply.success) return;
   const size_t match = reply.match_index.value();

@@ -62,8 +62,7 @@ class RaftInvariants {
   void check_progress(const Raft& raft, Seen& seen);
   void check_elections(const Raft& raft, const Output& output);
   void check_log_matching(const Raft& raft);
-  void check_commitment(const Raft& raft, const Seen& seen,
-                        const std::vector<const Media*>& media);
+  void check_commitment(const Raft& raft, const Seen& seen, const std::vector<const Media*>& media);
   void check_reads(const Output& output);
   void check_vote_given(NodeId voter, Term term, NodeId candidate);
   void check_append_reply(NodeId from, NodeId to, const AppendReply& reply, const Media& media);
@@ -72,7 +71,7 @@ class RaftInvariants {
   std::string violation_;
   std::map<NodeId, Seen> seen_;  // after the last step of the running incarnation
   std::map<Term, NodeId> leaders_;
-  std::map<Term, std::vector<Entry>> leader_logs_;  // as long as it led
+  std::map<Term, std::vector<Entry>> leader_logs_;   // as long as it led
   std::map<std::pair<NodeId, Term>, NodeId> votes_;  // as others were told
   std::map<std::pair<LogIndex, Term>, Known> entries_;
   std::vector<Entry> committed_;

@@ -52,8 +52,8 @@ std::string describe(const AppendRequest& request) {
 std::string describe(const AppendReply& reply) {
   const std::string tail = round_words(reply.round);
   if (reply.success) {
-    return fmt::format("append answer, term {}: matches and durable up to {}{}",
-                       reply.term.value(), reply.match_index.value(), tail);
+    return fmt::format("append answer, term {}: matches and durable up to {}{}", reply.term.value(),
+                       reply.match_index.value(), tail);
   }
   return fmt::format("append answer, term {}: refused after {}, hint {}{}", reply.term.value(),
                      reply.prev_log_index.value(),
@@ -86,9 +86,8 @@ std::vector<std::string> describe_log(const Raft& raft) {
   std::vector<std::string> lines;
   for (LogIndex i{1}; i <= raft.log().last_index(); ++i) {
     const Entry& entry = raft.log().at(i);
-    const std::string what = entry.type == EntryType::kNoop
-                                 ? "no-op"
-                                 : fmt::format("\"{}\"", entry.data.view());
+    const std::string what =
+        entry.type == EntryType::kNoop ? "no-op" : fmt::format("\"{}\"", entry.data.view());
     lines.push_back(fmt::format("  {}: term {}, {}{}", i.value(), entry.term.value(), what,
                                 i <= raft.commit_index() ? ", committed" : ""));
   }

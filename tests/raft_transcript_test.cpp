@@ -54,8 +54,7 @@ constexpr const char* kCommands = R"(
 Duration parse_duration(const std::string& text) {
   const bool ms = text.size() > 2 && text.ends_with("ms");
   const int64_t number = std::strtoll(text.c_str(), nullptr, 10);
-  return ms ? Duration(std::chrono::milliseconds(number))
-            : Duration(std::chrono::seconds(number));
+  return ms ? Duration(std::chrono::milliseconds(number)) : Duration(std::chrono::seconds(number));
 }
 
 // Runs one transcript's commands on its own cluster.
@@ -213,8 +212,7 @@ class Interpreter {
     } else if (words[0] == "inflight") {
       for (const Flight& flight : cluster_->flights()) {
         lines.push_back(fmt::format("n{} -> n{}: {}", flight.envelope.from.value(),
-                                    flight.envelope.to.value(),
-                                    describe(flight.envelope.message)));
+                                    flight.envelope.to.value(), describe(flight.envelope.message)));
       }
       return lines.empty() ? Words{"nothing"} : lines;
     }

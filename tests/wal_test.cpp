@@ -221,7 +221,7 @@ TEST(Wal, TheSegmentSizeMayChangeBetweenStarts) {
   Node node(1);
   node.start();
   uint64_t index = 1;
-  for (const uint64_t segment_bytes : {8192, 1024, 4096, 2048, 16384, 1024}) {
+  for (const uint64_t segment_bytes : {8192u, 1024u, 4096u, 2048u, 16384u, 1024u}) {
     node.config.segment_bytes = segment_bytes;
     const Recovered recovered = node.restart();
     ASSERT_EQ(recovered.message, "");
@@ -517,7 +517,7 @@ TEST_F(WalDamage, AMissingSegmentIsSaid) {
 }
 
 TEST_F(WalDamage, AShortenedFileIsSaid) {
-  for (const uint64_t bytes : {0, 300, 1023}) {
+  for (const uint64_t bytes : {0u, 300u, 1023u}) {
     for (uint64_t segment = 1; segment <= 3; ++segment) {
       const std::string whole = node.media(segment);
       node.world.disk.truncate(segment_name(segment), bytes, 0);

@@ -2,6 +2,7 @@
 // prints one line for each, with the best CPU time of a few runs.
 //
 //   checker_bench                 the table of families, then the three histories with a time limit
+//   checker_bench --only TEXT     only families whose name begins with TEXT
 //   checker_bench --limits        only those three; exit 1 when one is missed
 //   checker_bench --op-count N    the table with N operations a history (10000)
 //   checker_bench --budget N      search states a history may take (5000000)
@@ -12,9 +13,9 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <ctime>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <limits>
 #include <new>
 #include <string>
@@ -76,16 +77,16 @@ class BenchRandom {
 
 struct Family {
   const char* name;
-  std::vector<int64_t> deltas;       // drawn evenly; empty: 1 .. domain
+  std::vector<int64_t> deltas;  // drawn evenly; empty: 1 .. domain
   int64_t domain = 0;
   bool mixed_signs = false;
   int64_t client_count = 20;
   int64_t ambiguous_per_mille = 0;
   int64_t get_per_mille = 200;
-  int64_t upper_share_percent = 0;   // > 0: one upper bound, at this share of the sum of all deltas
+  int64_t upper_share_percent = 0;  // > 0: one upper bound, at this share of the sum of all deltas
   int64_t name_count = 1;
   bool broken = false;
-  size_t op_count = 0;               // 0: what the command line says
+  size_t op_count = 0;  // 0: what the command line says
 };
 
 struct Point {
@@ -94,10 +95,9 @@ struct Point {
 };
 
 int64_t draw_delta(BenchRandom& random, const Family& family) {
-  int64_t delta = family.deltas.empty()
-                      ? 1 + random.below(family.domain)
-                      : family.deltas[static_cast<size_t>(
-                            random.below(static_cast<int64_t>(family.deltas.size())))];
+  int64_t delta = family.deltas.empty() ? 1 + random.below(family.domain)
+                                        : family.deltas[static_cast<size_t>(random.below(
+                                              static_cast<int64_t>(family.deltas.size())))];
   if (family.mixed_signs && random.below(2) == 0) delta = -delta;
   return delta;
 }
@@ -230,15 +230,15 @@ const char* name_of(Verdict verdict) {
 }
 
 void print_header() {
-  fmt::print("{:<34} {:>8} {:>7} {:>5} {:>9} {:>9} {:>8} {:>11} {:>6}\n", "family", "ops", "clients",
-             "amb", "verdict", "ms", "MB", "states", "used");
+  fmt::print("{:<34} {:>8} {:>7} {:>5} {:>9} {:>9} {:>8} {:>11} {:>6}\n", "family", "ops",
+             "clients", "amb", "verdict", "ms", "MB", "states", "used");
 }
 
 Measured print_family(const Family& family, size_t op_count, uint64_t budget, int runs) {
   const History history = make_history(family, op_count, 1);
   Measured measured = measure(history, budget, runs);
-  fmt::print("{:<34} {:>8} {:>7} {:>4}% {:>9} {:>9.1f} {:>8.1f} {:>11} {:>6}\n", family.name, op_count,
-             family.client_count, static_cast<double>(family.ambiguous_per_mille) / 10,
+  fmt::print("{:<34} {:>8} {:>7} {:>4}% {:>9} {:>9.1f} {:>8.1f} {:>11} {:>6}\n", family.name,
+             op_count, family.client_count, static_cast<double>(family.ambiguous_per_mille) / 10,
              name_of(measured.result.verdict), measured.ms, measured.megabytes,
              measured.result.states_visited, measured.result.unknown_used_count);
   std::fflush(stdout);
@@ -263,7 +263,8 @@ std::vector<Family> table() {
         add(broken ? "up 1,10,100 bounded +dup" : "up 1,10,100 bounded",
             {.name = "", .deltas = chain, .upper_share_percent = 50});
         add(broken ? "up 1..10 +dup" : "up 1..10", {.name = "", .deltas = {}, .domain = 10});
-        add(broken ? "up 1..10^6 +dup" : "up 1..10^6", {.name = "", .deltas = {}, .domain = 1'000'000});
+        add(broken ? "up 1..10^6 +dup" : "up 1..10^6",
+            {.name = "", .deltas = {}, .domain = 1'000'000});
         add(broken ? "both 1 +dup" : "both 1", {.name = "", .deltas = {1}, .mixed_signs = true});
         add(broken ? "both 1,10,100 +dup" : "both 1,10,100",
             {.name = "", .deltas = chain, .mixed_signs = true});
@@ -286,18 +287,52 @@ int print_limits(uint64_t budget) {
     double megabytes;
   };
   const Limit limits[] = {
-      {{.name = "up 1,10,100", .deltas = {1, 10, 100}, .client_count = 100, .ambiguous_per_mille = 50},
-       1'000'000, 300, 150},
-      {{.name = "both 1..1000", .deltas = {}, .domain = 1000, .mixed_signs = true, .client_count = 20},
-       1'000'000, 1000, 1e9},
+      {{.name = "up 1,10,100",
+        .deltas = {1, 10, 100},
+        .client_count = 100,
+        .ambiguous_per_mille = 50},
+       1'000'000,
+       300,
+       150},
+      {{.name = "both 1..1000",
+        .deltas = {},
+        .domain = 1000,
+        .mixed_signs = true,
+        .client_count = 20},
+       1'000'000,
+       1000,
+       1e9},
       {{.name = "both 1..10", .deltas = {}, .domain = 10, .mixed_signs = true, .client_count = 20},
-       1'000'000, 1000, 1e9},
-      {{.name = "both 1..10", .deltas = {}, .domain = 10, .mixed_signs = true, .client_count = 20,
-        .ambiguous_per_mille = 10}, 10'000, 500, 1e9},
-      {{.name = "up, 8 names, bounded", .deltas = {1, 10, 100}, .client_count = 20,
-        .ambiguous_per_mille = 20, .upper_share_percent = 50, .name_count = 8}, 1000, 0.5, 1e9},
-      {{.name = "both, 8 names", .deltas = {1, 10, 100}, .mixed_signs = true, .client_count = 20,
-        .ambiguous_per_mille = 0, .name_count = 8}, 1000, 0.5, 1e9},
+       1'000'000,
+       1000,
+       1e9},
+      {{.name = "both 1..10",
+        .deltas = {},
+        .domain = 10,
+        .mixed_signs = true,
+        .client_count = 20,
+        .ambiguous_per_mille = 10},
+       10'000,
+       500,
+       1e9},
+      {{.name = "up, 8 names, bounded",
+        .deltas = {1, 10, 100},
+        .client_count = 20,
+        .ambiguous_per_mille = 20,
+        .upper_share_percent = 50,
+        .name_count = 8},
+       1000,
+       0.5,
+       1e9},
+      {{.name = "both, 8 names",
+        .deltas = {1, 10, 100},
+        .mixed_signs = true,
+        .client_count = 20,
+        .ambiguous_per_mille = 0,
+        .name_count = 8},
+       1000,
+       0.5,
+       1e9},
   };
   int missed_count = 0;
   for (const Limit& limit : limits) {
@@ -316,23 +351,30 @@ int run(int argc, char** argv) {
   size_t op_count = 10'000;
   uint64_t budget = 5'000'000;
   bool only_limits = false;
+  std::string only;
   for (int i = 1; i < argc; ++i) {
-    const bool has_number = i + 1 < argc;
+    const bool has_value = i + 1 < argc;
     if (std::strcmp(argv[i], "--limits") == 0) {
       only_limits = true;
-    } else if (std::strcmp(argv[i], "--op-count") == 0 && has_number) {
+    } else if (std::strcmp(argv[i], "--op-count") == 0 && has_value) {
       op_count = std::strtoull(argv[++i], nullptr, 10);
-    } else if (std::strcmp(argv[i], "--budget") == 0 && has_number) {
+    } else if (std::strcmp(argv[i], "--only") == 0 && has_value) {
+      only = argv[++i];
+    } else if (std::strcmp(argv[i], "--budget") == 0 && has_value) {
       budget = std::strtoull(argv[++i], nullptr, 10);
     } else {
-      fmt::print(stderr, "usage: checker_bench [--limits] [--op-count N] [--budget N]\n");
+      fmt::print(stderr,
+                 "usage: checker_bench [--limits] [--only TEXT] [--op-count N] [--budget N]\n");
       return 2;
     }
   }
   print_header();
   if (!only_limits) {
-    for (const Family& family : table()) print_family(family, op_count, budget, 1);
+    for (const Family& family : table()) {
+      if (std::string(family.name).rfind(only, 0) == 0) print_family(family, op_count, budget, 1);
+    }
   }
+  if (!only.empty()) return 0;
   return print_limits(budget);
 }
 

@@ -1,0 +1,349 @@
+#include "sim/checker_states.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+
+namespace tally::sim::checker {
+namespace {
+
+constexpr size_t kNone = ~size_t{0};
+constexpr size_t kSlotCountMin = 64;
+
+uint64_t hash_frontier(const State& state, const uint32_t* pending, size_t pending_count) {
+  const uint64_t seed = static_cast<uint64_t>(state.value) * 0x9E3779B97F4A7C15U + state.next;
+  return XXH3_64bits_withSeed(pending, pending_count * sizeof(uint32_t), seed);
+}
+
+}  // namespace
+
+void Layer::clear() {
+  states.clear();
+  pending.clear();
+  used.clear();
+  slots.assign(kSlotCountMin, 0);
+}
+
+StateSpace::StateSpace(const CounterOps& ops) : initial_(ops.initial) {
+  load_ops(ops);
+  load_classes(ops);
+}
+
+void StateSpace::load_ops(const CounterOps& ops) {
+  using Kind = SearchOp::Kind;
+  ops_.reserve(ops.completed.size() + ops.rejected.size());
+  for (const Completed& op : ops.completed) {
+    ops_.push_back({.pre = op.pre,
+                    .post = op.post,
+                    .invoke = op.invoke,
+                    .ret = op.ret,
+                    .index = op.index,
+                    .kind = op.is_increment() ? Kind::kIncrement : Kind::kGet});
+  }
+  for (const Rejected& op : ops.rejected) {
+    ops_.push_back({.pre = op.forbidden_low,
+                    .post = op.forbidden_high,
+                    .invoke = op.invoke,
+                    .ret = op.ret,
+                    .index = op.index,
+                    .kind = Kind::kRejected});
+  }
+  std::sort(ops_.begin(), ops_.end(), [](const SearchOp& a, const SearchOp& b) {
+    if (a.invoke != b.invoke) return a.invoke < b.invoke;
+    return a.ret != b.ret ? a.ret < b.ret : a.index < b.index;
+  });
+  // Coarse enough that the sum over all operations stays below 2^63.
+  uint64_t span = 0;
+  for (const SearchOp& op : ops_) span = std::max(span, since_first_invoke(op.ret));
+  const uint64_t share = (uint64_t{1} << 63) / std::max<uint64_t>(ops_.size(), 1);
+  while ((span >> lateness_shift_) >= share) ++lateness_shift_;
+}
+
+uint64_t StateSpace::since_first_invoke(int64_t time) const {
+  return static_cast<uint64_t>(time) - static_cast<uint64_t>(ops_[0].invoke);
+}
+
+void StateSpace::load_classes(const CounterOps& ops) {
+  std::vector<Ambiguous> sorted = ops.ambiguous;
+  std::sort(sorted.begin(), sorted.end(), [](const Ambiguous& a, const Ambiguous& b) {
+    if (a.delta != b.delta) return a.delta < b.delta;
+    if (a.lower != b.lower) return a.lower < b.lower;
+    if (a.upper != b.upper) return a.upper < b.upper;
+    return a.invoke != b.invoke ? a.invoke < b.invoke : a.index < b.index;
+  });
+  for (const Ambiguous& op : sorted) {
+    if (classes_.empty() || classes_.back().delta != op.delta ||
+        classes_.back().lower != op.lower || classes_.back().upper != op.upper) {
+      classes_.push_back({op.delta, op.lower, op.upper, {}, {}});
+    }
+    classes_.back().invokes.push_back(op.invoke);
+    classes_.back().indexes.push_back(op.index);
+  }
+}
+
+void StateSpace::make_start(Layer& layer) {
+  layer.clear();
+  reset_trails();
+  scratch_ = {};
+  scratch_.value = initial_;
+  scratch_pending_.clear();
+  scratch_used_.assign(classes_.size(), 0);
+  trail_begin_ = 0;
+  settle();
+  add_scratch(layer, 0);
+}
+
+// Brings scratch_ to rest: enables what can be, takes the observers that agree.
+void StateSpace::settle() {
+  do {
+    int64_t limit = kTimeMax;
+    for (uint32_t p : scratch_pending_) limit = std::min(limit, ops_[p].ret);
+    while (scratch_.next < ops_.size() && ops_[scratch_.next].invoke <= limit) {
+      limit = std::min(limit, ops_[scratch_.next].ret);
+      scratch_pending_.push_back(scratch_.next++);
+    }
+    scratch_.limit = limit;
+  } while (take_observers());
+}
+
+// Takes the enabled observers that agree with the value of scratch_; whether there were any.
+bool StateSpace::take_observers() {
+  size_t kept = 0;
+  for (uint32_t p : scratch_pending_) {
+    if (ops_[p].observes(scratch_.value)) {
+      trail_ops_.push_back(ops_[p].index);
+    } else {
+      scratch_pending_[kept++] = p;
+    }
+  }
+  const bool taken = kept != scratch_pending_.size();
+  scratch_pending_.resize(kept);
+  return taken;
+}
+
+void StateSpace::take_increment(uint32_t p) {
+  scratch_.value = ops_[p].post;
+  scratch_.lateness += since_first_invoke(ops_[p].ret) >> lateness_shift_;
+  trail_ops_.push_back(ops_[p].index);
+}
+
+uint64_t StateSpace::hash_scratch() const {
+  return hash_frontier(scratch_, scratch_pending_.data(), scratch_pending_.size());
+}
+
+bool StateSpace::same_frontier(const Layer& layer, const State& state) const {
+  return state.value == scratch_.value && state.next == scratch_.next &&
+         state.pending_count == scratch_pending_.size() &&
+         std::equal(scratch_pending_.begin(), scratch_pending_.end(),
+                    layer.pending.begin() + static_cast<ptrdiff_t>(state.pending_begin));
+}
+
+bool StateSpace::spent_no_more(const uint32_t* used) const {
+  for (size_t c = 0; c < classes_.size(); ++c) {
+    if (used[c] > scratch_used_[c]) return false;
+  }
+  return true;
+}
+
+// Adds scratch_, reached from trail `parent` by trail_ops_[trail_begin_, end), unless a state of
+// the layer does all that it does.
+void StateSpace::add_scratch(Layer& layer, uint32_t parent) {
+  const size_t mask = layer.slots.size() - 1;
+  size_t slot = hash_scratch() & mask;
+  for (; layer.slots[slot] != 0; slot = (slot + 1) & mask) {
+    const size_t other = layer.slots[slot] - 1;
+    if (same_frontier(layer, layer.states[other]) &&
+        spent_no_more(layer.used.data() + other * classes_.size())) {
+      trail_ops_.resize(trail_begin_);
+      return;
+    }
+  }
+  scratch_.trail = static_cast<uint32_t>(trails_.size());
+  trails_.push_back({parent, trail_begin_, static_cast<uint32_t>(trail_ops_.size())});
+  scratch_.pending_begin = layer.pending.size();
+  scratch_.pending_count = static_cast<uint32_t>(scratch_pending_.size());
+  layer.pending.insert(layer.pending.end(), scratch_pending_.begin(), scratch_pending_.end());
+  layer.used.insert(layer.used.end(), scratch_used_.begin(), scratch_used_.end());
+  layer.states.push_back(scratch_);
+  layer.slots[slot] = static_cast<uint32_t>(layer.states.size());
+  if (2 * layer.states.size() > layer.slots.size()) rebuild_table(layer);
+}
+
+// With room for as many states again.
+void StateSpace::rebuild_table(Layer& layer) const {
+  size_t slot_count = kSlotCountMin;
+  while (slot_count < 4 * layer.states.size()) slot_count *= 2;
+  layer.slots.assign(slot_count, 0);
+  for (size_t i = 0; i < layer.states.size(); ++i) {
+    const State& state = layer.states[i];
+    const uint32_t* pending = layer.pending.data() + state.pending_begin;
+    size_t slot = hash_frontier(state, pending, state.pending_count) & (slot_count - 1);
+    while (layer.slots[slot] != 0) slot = (slot + 1) & (slot_count - 1);
+    layer.slots[slot] = static_cast<uint32_t>(i + 1);
+  }
+}
+
+// Makes scratch_ a copy of state `s` of `layer`, without the pending operation at `skip`.
+void StateSpace::load_scratch(const Layer& layer, size_t s, size_t skip) {
+  scratch_ = layer.states[s];
+  const uint32_t* pending = layer.pending.data() + scratch_.pending_begin;
+  scratch_pending_.clear();
+  for (size_t i = 0; i < scratch_.pending_count; ++i) {
+    if (i != skip) scratch_pending_.push_back(pending[i]);
+  }
+  const uint32_t* used = layer.used.data() + s * classes_.size();
+  scratch_used_.assign(used, used + classes_.size());
+  trail_begin_ = static_cast<uint32_t>(trail_ops_.size());
+}
+
+// One more of class c can be used in state s of `layer`, at `value`.
+bool StateSpace::available(const Layer& layer, size_t s, size_t c, int64_t value) const {
+  const AmbiguousClass& cls = classes_[c];
+  const uint32_t used = layer.used[s * classes_.size() + c];
+  return used < cls.invokes.size() && cls.invokes[used] <= layer.states[s].limit &&
+         cls.admits(value);
+}
+
+// Uses one of class c on scratch_.
+void StateSpace::use(size_t c) {
+  trail_ops_.push_back(classes_[c].indexes[scratch_used_[c]++]);
+  scratch_.value += classes_[c].delta;
+  ++scratch_.spent_count;
+}
+
+// [first, last) of the classes with that delta, whatever their bounds.
+std::pair<size_t, size_t> StateSpace::classes_of(__int128 delta) const {
+  const auto low = std::lower_bound(
+      classes_.begin(), classes_.end(), delta,
+      [](const AmbiguousClass& cls, __int128 d) { return __int128{cls.delta} < d; });
+  auto high = low;
+  while (high != classes_.end() && __int128{high->delta} == delta) ++high;
+  return {static_cast<size_t>(low - classes_.begin()),
+          static_cast<size_t>(high - classes_.begin())};
+}
+
+// Whether another pending increment of state s does all that its i-th pending operation does.
+bool StateSpace::is_covered(const Layer& layer, size_t s, size_t i) const {
+  const State& state = layer.states[s];
+  const uint32_t* pending = layer.pending.data() + state.pending_begin;
+  const SearchOp& op = ops_[pending[i]];
+  if (op.kind != SearchOp::Kind::kIncrement) return false;
+  for (size_t j = 0; j < state.pending_count; ++j) {
+    const SearchOp& other = ops_[pending[j]];
+    if (j == i || other.pre != op.pre || other.post != op.post) continue;
+    if (other.kind != SearchOp::Kind::kIncrement) continue;
+    if (op.ret != other.ret ? other.ret < op.ret : j < i) return true;
+  }
+  return false;
+}
+
+void StateSpace::expand_completed(const Layer& layer, size_t s, Layer& next) {
+  const State& state = layer.states[s];
+  for (size_t i = 0; i < state.pending_count; ++i) {
+    const uint32_t p = layer.pending[state.pending_begin + i];
+    if (ops_[p].kind != SearchOp::Kind::kIncrement || ops_[p].pre != state.value) continue;
+    if (is_covered(layer, s, i)) continue;
+    load_scratch(layer, s, i);
+    take_increment(p);
+    settle();
+    add_scratch(next, state.trail);
+  }
+}
+
+void StateSpace::expand_closure(Layer& layer, size_t s) {
+  for (size_t c = 0; c < classes_.size(); ++c) {
+    if (!available(layer, s, c, layer.states[s].value)) continue;
+    const uint32_t parent = layer.states[s].trail;
+    load_scratch(layer, s, kNone);
+    use(c);
+    settle();
+    add_scratch(layer, parent);
+  }
+}
+
+void StateSpace::expand_directed(Layer& layer, size_t s, bool pairs, Layer& next) {
+  const State state = layer.states[s];  // a copy: `layer` may grow
+  for (size_t i = 0; i < state.pending_count; ++i) {
+    const SearchOp& op = ops_[layer.pending[state.pending_begin + i]];
+    // Refusals that need ambiguous increments are left to the closure.
+    if (op.kind == SearchOp::Kind::kRejected || op.pre == state.value) continue;
+    const __int128 missing = __int128{op.pre} - state.value;
+    const auto [low, high] = classes_of(missing);
+    if (low == high && !pairs) continue;
+    if (is_covered(layer, s, i)) continue;
+    bool found = false;
+    for (size_t c = low; c < high; ++c) {
+      if (!available(layer, s, c, state.value)) continue;
+      add_directed(layer, s, i, c, kNone, next);
+      found = true;
+    }
+    if (found || !pairs) continue;
+    for (size_t c = 0; c < classes_.size(); ++c) {
+      if (!available(layer, s, c, state.value)) continue;
+      const auto [low2, high2] = classes_of(missing - classes_[c].delta);
+      for (size_t c2 = low2; c2 < high2; ++c2) {
+        if (c2 == c || !available(layer, s, c2, state.value + classes_[c].delta)) continue;
+        add_directed(layer, s, i, c, c2, next);
+      }
+    }
+  }
+}
+
+void StateSpace::add_directed(Layer& layer, size_t s, size_t i, size_t first_class,
+                              size_t second_class, Layer& next) {
+  const uint32_t parent = layer.states[s].trail;
+  const uint32_t p = layer.pending[layer.states[s].pending_begin + i];
+  const bool is_increment = ops_[p].kind == SearchOp::Kind::kIncrement;
+  load_scratch(layer, s, is_increment ? i : kNone);
+  use(first_class);
+  if (second_class != kNone) use(second_class);
+  if (is_increment) {
+    take_observers();
+    take_increment(p);
+  }
+  settle();
+  add_scratch(is_increment ? next : layer, parent);
+}
+
+void StateSpace::cut(Layer& layer, size_t width) const {
+  if (layer.states.size() <= width) return;
+  std::vector<uint32_t> ranking(layer.states.size());
+  for (uint32_t i = 0; i < ranking.size(); ++i) ranking[i] = i;
+  std::nth_element(ranking.begin(), ranking.begin() + static_cast<ptrdiff_t>(width), ranking.end(),
+                   [&](uint32_t a, uint32_t b) {
+                     const State& x = layer.states[a];
+                     const State& y = layer.states[b];
+                     if (x.spent_count != y.spent_count) return x.spent_count < y.spent_count;
+                     return x.lateness != y.lateness ? x.lateness < y.lateness : a < b;
+                   });
+  ranking.resize(width);
+  std::sort(ranking.begin(), ranking.end());
+  Layer kept;
+  for (uint32_t s : ranking) {
+    State state = layer.states[s];
+    const auto pending = layer.pending.begin() + static_cast<ptrdiff_t>(state.pending_begin);
+    state.pending_begin = kept.pending.size();
+    kept.pending.insert(kept.pending.end(), pending, pending + state.pending_count);
+    const auto used = layer.used.begin() + static_cast<ptrdiff_t>(s * classes_.size());
+    kept.used.insert(kept.used.end(), used, used + static_cast<ptrdiff_t>(classes_.size()));
+    kept.states.push_back(state);
+  }
+  rebuild_table(kept);
+  std::swap(layer, kept);
+}
+
+void StateSpace::write_trail(uint32_t trail, Linearization& order) const {
+  const size_t begin = order.size();
+  for (uint32_t t = trail; t != 0; t = trails_[t].parent) {
+    for (uint32_t i = trails_[t].end; i-- > trails_[t].begin;) order.push_back(trail_ops_[i]);
+  }
+  std::reverse(order.begin() + static_cast<ptrdiff_t>(begin), order.end());
+}
+
+void StateSpace::reset_trails() {
+  trails_.assign(1, Trail{0, 0, 0});
+  trail_ops_.clear();
+}
+
+}  // namespace tally::sim::checker
