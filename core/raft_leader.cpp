@@ -147,7 +147,7 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
   bool sent = false;
   while (progress.next_index <= log_.last_index()) {
     if (progress.inflight.size() >= config_.inflight_append_count_max) {
-      note(NoteKind::pipeline_full, progress.id, progress.inflight.size());
+      if (sent) note(NoteKind::pipeline_full, progress.id, progress.inflight.size());
       break;
     }
     send_append(progress, /*with_entries=*/true);

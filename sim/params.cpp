@@ -67,7 +67,7 @@ void draw_network(const Swarm& swarm, int64_t election_ms, Params::Network& netw
   network.set_corrupt_ppm(swarm.one_of("network.corrupt_ppm", {0, 0, 50000, 500000}));
   network.set_fifo(swarm.chance("network.fifo", 30));
   network.set_bandwidth_bytes_per_ms(
-      swarm.one_of("network.bandwidth_bytes_per_ms", {0, 0, 0, 100, 2000}));
+      swarm.one_of("network.bandwidth_bytes_per_ms", {0, 0, 0, 500, 5000}));
   network.set_queue_bytes(swarm.one_of("network.queue_bytes", {20000, 1000000}));
 }
 
@@ -106,14 +106,21 @@ void draw_workload(const Swarm& swarm, int64_t election_ms, Params::Workload& wo
   workload.set_idle_percent(swarm.one_of("workload.idle_percent", {0, 0, 2}));
   workload.set_session_timeout_ms(
       election_ms * swarm.one_of("workload.session_timeout_ms", {3, 20, 1000}));
-  workload.set_sessions_max(swarm.one_of("workload.sessions_max", {4, 1000, 1000}));
+  workload.set_sessions_max(
+      swarm.one_of("workload.sessions_max", {2 * workload.clients(), 1000, 1000}));
   workload.set_redirect_percent(swarm.one_of("workload.redirect_percent", {0, 50, 100}));
   workload.set_operations_max(0);
 }
 
 void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params::Faults& faults) {
-  faults.set_interval_ms(election_ms * swarm.one_of("faults.interval_ms", {1, 2, 4}));
-  faults.set_length_ms_max(election_ms * swarm.one_of("faults.length_ms_max", {2, 6, 15}));
+  const int64_t length_ms = election_ms * swarm.one_of("faults.length_ms_max", {2, 6, 12});
+  faults.set_length_ms_max(length_ms);
+  // From a fault now and then to more than one at a time.
+  faults.set_interval_ms(length_ms / swarm.one_of("faults.interval_ms", {1, 2, 3}));
+  // A calm stretch at one end at least, so that every run gets something done.
+  const int64_t calm = swarm.between("faults.calm", 1, 3);
+  faults.set_calm_start_ms((calm & 1) != 0 ? 8 * election_ms : 0);
+  faults.set_calm_end_ms((calm & 2) != 0 ? 10 * election_ms : 0);
   // Three classes; at least one stays on.
   const int64_t classes = swarm.between("faults.classes", 1, 7);
   const bool network = (classes & 1) != 0 && nodes > 1;
@@ -243,8 +250,8 @@ Params draw_params(uint64_t seed) {
   draw_raft(swarm, *params.mutable_raft());
   const int64_t election_ms = params.raft().election_timeout_ms();
   // Larger groups make more events per second of virtual time.
-  const int64_t timeouts = swarm.between("duration_ms", 30, 120);
-  params.set_duration_ms(election_ms * timeouts * 4 / (params.nodes() + 1));
+  const int64_t timeouts = swarm.between("duration_ms", 40, 160);
+  params.set_duration_ms(election_ms * (20 + timeouts * 4 / (params.nodes() + 1)));
   draw_network(swarm, election_ms, *params.mutable_network());
   draw_disk(swarm, election_ms, *params.mutable_disk());
   draw_clock(swarm, *params.mutable_clock());

@@ -209,15 +209,17 @@ std::vector<Fault> draw_plan(uint64_t seed, const Params& params) {
   const int64_t interval_ms = params.faults().interval_ms();
   if (interval_ms == 0) return plan;
   const Drawer drawer(seed, params);
-  int64_t at_ms = 0;
+  const int64_t end_ms = params.duration_ms() - params.faults().calm_end_ms();
+  int64_t at_ms = params.faults().calm_start_ms();
   for (uint64_t entry = 1;; ++entry) {
     at_ms += drawer.between(entry, Aspect::kGap, 0, 2 * interval_ms);
-    if (at_ms >= params.duration_ms()) return plan;
+    if (at_ms >= end_ms) return plan;
     Fault fault;
     fault.set_id(static_cast<int64_t>(entry));
     fault.mutable_trigger()->set_at_ms(at_ms);
-    fault.set_duration_ms(
-        drawer.between(entry, Aspect::kLength, 1, params.faults().length_ms_max()));
+    const int64_t length_ms =
+        drawer.between(entry, Aspect::kLength, 1, params.faults().length_ms_max());
+    fault.set_duration_ms(std::min(length_ms, end_ms - at_ms));
     fault.set_kind(drawer.kind(entry));
     fill(drawer, entry, params, fault);
     plan.push_back(std::move(fault));

@@ -167,9 +167,10 @@ void SimClients::probe(Duration limit, std::vector<NodeId> nodes) {
 
 void SimClients::on_receive(uint32_t client, const Envelope& envelope) {
   const auto& response = std::get<ValueResponse>(envelope.message);
-  // A full session table is an answer through the log, too: the core serves.
+  // A refusal for good is an answer through the log, too.
   const bool prober = client + 1 == clients_.size();
-  if (prober && response.reason == Reason::kSessionsFull) probe_outcome_ = Outcome::kOk;
+  const bool decided = response.outcome == Outcome::kOk || response.outcome == Outcome::kRejected;
+  if (prober && decided) probe_done_ = true;
   clients_[client].client->on_response(now(), node_of(envelope.from), response);
   flush(client);
 }
@@ -217,11 +218,7 @@ void SimClients::flush(uint32_t number) {
   for (const Client::Done& done : client.client->dones()) {
     Lane& lane = client.lanes[done.operation_id];
     record(done, lane);
-    if (number + 1 == clients_.size()) {
-      probe_outcome_ = done.outcome;
-    } else {
-      schedule_next(number, done.operation_id);
-    }
+    if (number + 1 < clients_.size()) schedule_next(number, done.operation_id);
   }
   client.client->dones().clear();
   const Time deadline = client.client->deadline();

@@ -510,6 +510,22 @@ TEST_F(RaftPaper, AReadDoesNotCountAnswersFromBeforeIt) {
   EXPECT_FALSE(three.read_ready(read).has_value());
 }
 
+// Rounds count anew in each term. A late heartbeat of an earlier term is refused with the term of
+// now, which its sender leads again: the refusal must not pass for an answer to a round of now.
+TEST_F(RaftPaper, AReadIsNotConfirmedByAnswersToAnEarlierLeadership) {
+  three.elect(1);
+  three.read(1);
+  three.read(1);
+  const auto late = newest<AppendRequest>(three, 1, 2);
+  three.deliver_all();
+  three.elect(2);
+  three.elect(1);
+  send(three, 1, 2, late);
+  three.deliver_all();
+  three.isolate(1);
+  EXPECT_FALSE(three.read_ready(three.read(1)).has_value());
+}
+
 TEST_F(RaftPaper, AReadOfANewLeaderWaitsForItsNoop) {
   three.boot(1, at_term(1), {1, 1});
   campaign(three, 1);
