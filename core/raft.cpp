@@ -15,8 +15,8 @@ std::string config_error(const RaftConfig& config) {
     return fmt::format("node {} is not among the voters", config.id.value());
   }
   // As many as Raft::quorum_value holds.
-  if (config.voters.size() > 16) {
-    return fmt::format("{} voters, at most 16 are supported", config.voters.size());
+  if (config.voters.size() > kVotersMax) {
+    return fmt::format("{} voters, at most {} are supported", config.voters.size(), kVotersMax);
   }
   for (size_t i = 0; i < config.voters.size(); ++i) {
     if (config.voters[i] == kNoNode) return "voter id 0 is reserved: ids count from 1";

@@ -103,6 +103,8 @@ struct Output {
   void clear();
 };
 
+inline constexpr size_t kVotersMax = 16;
+
 class Raft {
  public:
   enum class Role : uint8_t { kFollower, kPreCandidate, kCandidate, kLeader };
@@ -140,6 +142,8 @@ class Raft {
     LogIndex next_index;        // the next entry to send; always above match_index
     bool probe_outstanding = false;    // kProbe: an append is unanswered
     std::deque<LogIndex> inflight;     // kPipeline: last index of each unanswered append
+    Time appended_at;                  // kPipeline: when the newest of them left
+    Time pipeline_since;               // kPipeline: refusals of what left earlier are old news
     uint64_t round_acknowledged = 0;   // newest read confirmation it answered
     Time contact_at;  // when the newest message it answered was *sent*, by this node's clock
   };
@@ -201,7 +205,7 @@ class Raft {
   void append_to_log(EntryType type, Bytes data);
   void replicate();
   void replicate_to(Progress& progress, bool heartbeat_due);
-  void send_append(Progress& progress, bool with_entries);
+  void send_append(Progress& progress, LogIndex prev, bool with_entries);
   void maybe_commit();
   void confirm_reads();
   void fail_reads();

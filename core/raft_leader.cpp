@@ -12,7 +12,7 @@ namespace tally {
 
 template <class Value, class Get>
 Value Raft::quorum_value(Value own, Get get) const {
-  std::array<Value, 16> values;
+  std::array<Value, kVotersMax> values;
   CHECK(followers_.size() < values.size());
   size_t count = 0;
   values[count++] = own;
@@ -101,6 +101,7 @@ void Raft::on_append_success(Progress& progress, const AppendReply& reply) {
   }
   if (progress.state == Progress::State::kProbe) {
     progress.state = Progress::State::kPipeline;
+    progress.pipeline_since = now_;
     progress.probe_outstanding = false;
     progress.next_index = std::max(progress.match_index, reply.prev_log_index) + 1;
     note(NoteKind::pipelining, progress.id, progress.match_index.value());
@@ -112,7 +113,8 @@ void Raft::on_append_success(Progress& progress, const AppendReply& reply) {
 void Raft::on_append_refusal(Progress& progress, const AppendReply& reply) {
   const bool probe = progress.state == Progress::State::kProbe;
   const bool stale = probe ? reply.prev_log_index + 1 != progress.next_index
-                           : reply.prev_log_index <= progress.match_index;
+                           : reply.prev_log_index <= progress.match_index ||
+                                 reply.sent_at < progress.pipeline_since;
   if (stale) {
     note(NoteKind::refusal_ignored_stale, progress.id, reply.prev_log_index.value(),
          progress.match_index.value());
@@ -138,9 +140,10 @@ void Raft::replicate() {
 
 void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
   if (progress.state == Progress::State::kProbe) {
+    // The first probe carries entries; its repetitions only ask, in case nobody is there.
     if (!progress.probe_outstanding || heartbeat_due) {
+      send_append(progress, progress.next_index - 1, !progress.probe_outstanding);
       progress.probe_outstanding = true;
-      send_append(progress, /*with_entries=*/true);
     }
     return;
   }
@@ -150,25 +153,32 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
       if (sent) note(NoteKind::pipeline_full, progress.id, progress.inflight.size());
       break;
     }
-    send_append(progress, /*with_entries=*/true);
+    send_append(progress, progress.next_index - 1, /*with_entries=*/true);
+    progress.appended_at = now_;
     sent = true;
   }
-  if (heartbeat_due && !sent) send_append(progress, /*with_entries=*/false);
+  if (!heartbeat_due) return;
+  // A heartbeat never waits for a follower's disk, as the answer to entries does. While appends are
+  // fresh it names what is known to match: overtaking them must not look like a loss. Later it
+  // names the entry before next_index, and a lost append is noticed.
+  const bool fresh = !progress.inflight.empty() &&
+                     now_ - progress.appended_at < config_.heartbeat_interval;
+  send_append(progress, fresh ? progress.match_index : progress.next_index - 1,
+              /*with_entries=*/false);
 }
 
-// Sends the entries from next_index on, as many as one message may hold, or none. Without entries
-// it still names the entry before next_index, so a lost append is noticed at the next heartbeat.
-void Raft::send_append(Progress& progress, bool with_entries) {
+// Sends the entries after `prev`, as many as one message may hold, or none.
+void Raft::send_append(Progress& progress, LogIndex prev, bool with_entries) {
   AppendRequest request;
   request.term = term();
-  request.prev_log_index = progress.next_index - 1;
+  request.prev_log_index = prev;
   request.prev_log_term = log_.term_at(request.prev_log_index);
   request.commit_index = commit_index_;
   request.round = read_round_;
   request.sent_at = now_;
   if (with_entries) {
     uint64_t bytes = 0;
-    LogIndex index = progress.next_index;
+    LogIndex index = prev + 1;
     while (index <= log_.last_index() &&
            request.entries.size() < config_.append_entry_count_max) {
       const Entry& entry = log_.at(index);

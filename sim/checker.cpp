@@ -68,7 +68,7 @@ class Judge {
       copy_up_to(ends[counter]);
       checker::Explanation why;
       load_counter(history_, options_, grouping, counter, ops, why);
-      const Answer answer = solve_search(ops, &budget_, merged, why);
+      const Answer answer = solve_search(ops, options_.beam_width, &budget_, merged, why);
       if (answer == Answer::kViolation) {
         note_violation(why);
         return false;

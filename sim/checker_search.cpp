@@ -23,10 +23,7 @@
 namespace tally::sim::checker {
 namespace {
 
-constexpr size_t kWidthMin = 16;
 constexpr size_t kWidthMax = size_t{1} << 14;
-constexpr size_t kBackMin = 32;           // layers a beam goes back at first
-constexpr size_t kSnapshotDistance = 16;  // layers
 constexpr size_t kSnapshotCountMax = 256;
 constexpr size_t kTrailCountMax = size_t{1} << 26;  // about 1 GB
 
@@ -35,8 +32,14 @@ enum class PassEnd : uint8_t { kFound, kProvenEmpty, kLost, kBudget };
 
 class Search {
  public:
-  Search(const CounterOps& ops, uint64_t* budget, Explanation& why)
-      : input_(ops), budget_(budget), why_(why), space_(ops) {}
+  Search(const CounterOps& ops, size_t beam_width, uint64_t* budget, Explanation& why)
+      : input_(ops),
+        width_min_(beam_width),
+        snapshot_distance_(beam_width),
+        back_min_(2 * beam_width),
+        budget_(budget),
+        why_(why),
+        space_(ops) {}
 
   Answer run(Linearization& order) {
     const size_t order_begin = order.size();
@@ -102,8 +105,8 @@ class Search {
     size_t attempt_count = 0;
     bool complete = !space_.has_ambiguous();
     for (;;) {
-      const size_t width = std::min(kWidthMax, kWidthMin << (2 * attempt_count));
-      if (depth >= last_snapshot_depth() + kSnapshotDistance) {
+      const size_t width = std::min(kWidthMax, width_min_ << (2 * attempt_count));
+      if (depth >= last_snapshot_depth() + snapshot_distance_) {
         if (complete && layer_.states.size() == 1) {
           make_final(depth, order);
         } else {
@@ -120,13 +123,13 @@ class Search {
         complete = complete && layer_.states.size() <= width;
         space_.cut(layer_, width);
         ++depth;
-        if (attempt_count > 0 && depth > trouble_depth + kBackMin) attempt_count = 0;
+        if (attempt_count > 0 && depth > trouble_depth + back_min_) attempt_count = 0;
         continue;
       }
       if (complete) return PassEnd::kProvenEmpty;
       if (width == kWidthMax) return PassEnd::kLost;
       trouble_depth = std::max(trouble_depth, depth);
-      go_back(kBackMin << attempt_count, &depth, &complete);
+      go_back(back_min_ << attempt_count, &depth, &complete);
       ++attempt_count;
     }
   }
@@ -254,6 +257,9 @@ class Search {
   }
 
   const CounterOps& input_;
+  const size_t width_min_;
+  const size_t snapshot_distance_;  // layers
+  const size_t back_min_;           // layers a beam goes back at first
   uint64_t* budget_;
   Explanation& why_;
   StateSpace space_;
@@ -267,9 +273,9 @@ class Search {
 
 }  // namespace
 
-Answer solve_search(const CounterOps& ops, uint64_t* budget, Linearization& order,
-                    Explanation& why) {
-  return Search(ops, budget, why).run(order);
+Answer solve_search(const CounterOps& ops, size_t beam_width, uint64_t* budget,
+                    Linearization& order, Explanation& why) {
+  return Search(ops, beam_width, budget, why).run(order);
 }
 
 }  // namespace tally::sim::checker

@@ -7,7 +7,8 @@ namespace tally::sim::checker {
 
 // Covers every history. Exact where it answers kOk (with `order`) or kViolation (with `why`);
 // kUndecided, with `why` naming where it was stuck, when `*budget` (counted down) is spent.
-Answer solve_search(const CounterOps& ops, uint64_t* budget, Linearization& order,
-                    Explanation& why);
+// REQUIRES: beam_width >= 1.
+Answer solve_search(const CounterOps& ops, size_t beam_width, uint64_t* budget,
+                    Linearization& order, Explanation& why);
 
 }  // namespace tally::sim::checker

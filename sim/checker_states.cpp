@@ -96,15 +96,21 @@ void StateSpace::make_start(Layer& layer) {
 
 // Brings scratch_ to rest: enables what can be, takes the observers that agree.
 void StateSpace::settle() {
+  bool agree = false;
   do {
     int64_t limit = kTimeMax;
-    for (uint32_t p : scratch_pending_) limit = std::min(limit, ops_[p].ret);
+    agree = false;
+    for (uint32_t p : scratch_pending_) {
+      limit = std::min(limit, ops_[p].ret);
+      agree |= ops_[p].observes(scratch_.value);
+    }
     while (scratch_.next < ops_.size() && ops_[scratch_.next].invoke <= limit) {
       limit = std::min(limit, ops_[scratch_.next].ret);
+      agree |= ops_[scratch_.next].observes(scratch_.value);
       scratch_pending_.push_back(scratch_.next++);
     }
     scratch_.limit = limit;
-  } while (take_observers());
+  } while (agree && take_observers());
 }
 
 // Takes the enabled observers that agree with the value of scratch_; whether there were any.
@@ -231,7 +237,7 @@ bool StateSpace::is_covered(const Layer& layer, size_t s, size_t i) const {
   if (op.kind != SearchOp::Kind::kIncrement) return false;
   for (size_t j = 0; j < state.pending_count; ++j) {
     const SearchOp& other = ops_[pending[j]];
-    if (j == i || other.pre != op.pre || other.post != op.post) continue;
+    if (other.pre != op.pre || other.post != op.post || j == i) continue;
     if (other.kind != SearchOp::Kind::kIncrement) continue;
     if (op.ret != other.ret ? other.ret < op.ret : j < i) return true;
   }

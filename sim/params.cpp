@@ -5,6 +5,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
 #include <charconv>
 #include <initializer_list>
 
@@ -92,7 +93,6 @@ void draw_workload(const Swarm& swarm, int64_t election_ms, Params::Workload& wo
   workload.set_clients(swarm.between("workload.clients", 2, 8));
   workload.set_names(swarm.one_of("workload.names", {1, 2, 4, 8}));
   workload.set_pipeline(swarm.one_of("workload.pipeline", {1, 1, 2, 4}));
-  workload.set_think_us_max(election_ms * 1000 / swarm.one_of("workload.think_us_max", {2, 5, 20}));
   workload.set_get_percent(swarm.one_of("workload.get_percent", {10, 30, 60}));
   workload.set_negative_percent(swarm.one_of("workload.negative_percent", {0, 50}));
   workload.set_zero_percent(swarm.one_of("workload.zero_percent", {0, 5}));
@@ -116,7 +116,8 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   const int64_t length_ms = election_ms * swarm.one_of("faults.length_ms_max", {2, 6, 12});
   faults.set_length_ms_max(length_ms);
   // From a fault now and then to more than one at a time.
-  faults.set_interval_ms(length_ms / swarm.one_of("faults.interval_ms", {1, 2, 3}));
+  faults.set_interval_ms(
+      std::max(election_ms, length_ms / swarm.one_of("faults.interval_ms", {1, 2, 3})));
   // A calm stretch at one end at least, so that every run gets something done.
   const int64_t calm = swarm.between("faults.calm", 1, 3);
   faults.set_calm_start_ms((calm & 1) != 0 ? 8 * election_ms : 0);
@@ -256,6 +257,14 @@ Params draw_params(uint64_t seed) {
   draw_disk(swarm, election_ms, *params.mutable_disk());
   draw_clock(swarm, *params.mutable_clock());
   draw_workload(swarm, election_ms, *params.mutable_workload());
+  // A pause that outlives the session must not outlive the run.
+  const int64_t idle_ms = 2 * params.workload().session_timeout_ms();
+  if (idle_ms * 10 > params.duration_ms()) params.mutable_workload()->set_idle_percent(0);
+  // Operations in the whole run, over all lanes, if none of them had to wait.
+  auto& workload = *params.mutable_workload();
+  const int64_t operations = swarm.one_of("workload.think_us_max", {400, 1000, 2500});
+  const int64_t lanes = workload.clients() * workload.pipeline();
+  workload.set_think_us_max(2 * params.duration_ms() * 1000 * lanes / operations);
   draw_faults(swarm, election_ms, params.nodes(), *params.mutable_faults());
   return params;
 }

@@ -267,6 +267,8 @@ TestCase make_small_case(uint64_t seed) {
   TestCase result;
   result.options.initial = draw_initial(random);
   if (random.chance(10)) result.options.max_clock_error_ns = random.between(1, 3);
+  // Narrow beams, so that layers of small histories are cut and beams die and go back.
+  if (random.chance(50)) result.options.beam_width = static_cast<size_t>(random.between(1, 2));
   const Shape shape = draw_shape(random, result.options.initial, random.chance(30));
   execute_all(random, shape, result);
   if (random.chance(75)) {
@@ -279,6 +281,7 @@ TestCase make_small_case(uint64_t seed) {
 TestCase make_long_case(uint64_t seed, int64_t op_count, bool like_simulator) {
   TestRandom random(seed);
   TestCase result;
+  if (random.chance(30)) result.options.beam_width = static_cast<size_t>(random.between(1, 3));
   Shape shape = draw_shape(random, 0, like_simulator);
   const int64_t share_of_count = op_count * random.between(1, 60);
   if (shape.upper != kMax) shape.upper = share_of_count;
