@@ -195,7 +195,7 @@ class AnyFiller {
     for (size_t c = std::min(end, class_of(amount)); c-- > 0;) {
       const Class& cls = classes_[c];
       if (cls.left() <= taken_of(c)) continue;
-      if (cls.delta <= (amount - 1) / size && cls.delta * size < amount) break;  // all too small
+      if (cls.delta <= (amount - 1) / size) break;  // this many of them do not reach it
       choice_.push_back(static_cast<uint32_t>(c));
       const bool within = extend(pass, size - 1, amount - cls.delta, c + 1);
       choice_.pop_back();

@@ -66,10 +66,8 @@ void MonotoneSolver::load_pool() {
 // One pass up the path: overlaps, gaps that nothing can fill, and real time.
 bool MonotoneSolver::sweep() {
   uint64_t at = initial_;
-  int64_t closed_max = kTimeMin;  // the latest invocation of a strictly earlier class
-  int64_t open_max = kTimeMin;    // the same, this class included
-  uint32_t closed_item = 0;
-  uint32_t open_item = 0;
+  int64_t invoke_max = kTimeMin;  // over the items so far, and which has it
+  uint32_t latest_item = 0;
   for (uint32_t p = 0; p < item_count_; ++p) {
     const Completed& op = item(p);
     if (pre(p) < at) return explain_overlap(p);
@@ -77,16 +75,11 @@ bool MonotoneSolver::sweep() {
       if (pool_.empty()) return explain_unproduced(p, at);
       gaps_.push_back({.item = p, .from = at, .to = pre(p)});
     }
-    const bool new_class =
-        p == 0 || keys_[p].is_increment != 0 || keys_[p - 1].is_increment != 0 || pre(p) != at;
-    if (new_class) {
-      closed_max = open_max;
-      closed_item = open_item;
-    }
-    if (op.ret < closed_max) return explain_order(closed_item, p);
-    if (op.invoke > open_max) {
-      open_max = op.invoke;
-      open_item = p;
+    // Gets of one value cannot fail this among themselves: they are sorted by invocation.
+    if (op.ret < invoke_max) return explain_order(latest_item, p);
+    if (op.invoke > invoke_max) {
+      invoke_max = op.invoke;
+      latest_item = p;
     }
     at = post(p);
   }

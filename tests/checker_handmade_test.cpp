@@ -137,9 +137,16 @@ const HandMade kHandMade[] = {
     // Both sides, nothing ambiguous: one refusal late forces another to be late as well.
     {121, "+4->4 [0,20]; +9->13 [0,20]; rej-3>=0<=9 [0,20]", kYes, "0 - 3 or 13 - 3"},
     {122, "+4->4 [0,1]; get->4 [8,9]; +9->13 [0,20]; rej-3>=0<=9 [3,6]", kNo, "4 all the while"},
-    // int64's edges.
+    // int64's edges; 126 and 127 belong to the refusals in gaps.
     {123, "-9223372036854775808->-9223372036854775808 [0,1]; rej-1 [2,3]", kYes, "mirror"},
     {124, "-9223372036854775808->0 [0,1]", kNo, "pre is 2^63"},
+    {126, "amb+50 [0; amb+50 [0; rej+51<=100 [5,10]; rej-90>=0 [20,30]; get->100 [40,50]", kYes,
+     "at least 50 by time 10, still below 90 after time 20"},
+    {127,
+     "amb+10<=30 [0; amb+10<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0;"
+     "amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0; amb+1<=30 [0;"
+     "rej+20<=30 [40,50]; get->20 [60,70]; get->25 [80,90]",
+     kYes, "11 by time 50 by both 10s, so that the 1s are left for 25"},
     {125, "amb-9223372036854775808 [0; get->-9223372036854775808 [1,2]", kYes, "largest delta"},
 };
 
