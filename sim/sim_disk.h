@@ -19,7 +19,7 @@
 // Faults it has: latency and a slow-down factor, loss and tearing at a crash, a call failed by
 // the host (failed write: nothing written; failed sync: the dirty sectors get the same draw as in a
 // crash, and are forgotten), a full disk, a killed process whose page cache lives on (detach_client
-// without crash). To come with issue 3: read error, bit rot, misdirected write, stalls.
+// without crash). To come: read error, bit rot, misdirected write, stalls.
 //
 // It never: tears inside a sector, changes a sector that nobody wrote, loses what a completed sync
 // covered, reorders calls on one file, or draws anything for an empty latency range.

@@ -44,8 +44,12 @@ std::string fingerprint(const Violation& violation) {
 }
 
 std::string identity_text(const RunSpec& spec) {
-  return fmt::format("seed {}, commit {}, {} faults planned\nparameters: {}\n", spec.seed,
-                     commit_id(), spec.plan.size(), sim::params_text(spec.params));
+  std::string params = sim::params_text(spec.params);
+  for (size_t end = params.find(" } "); end != std::string::npos; end = params.find(" } ", end)) {
+    params.replace(end, 3, " }\n  ");  // a line for each group
+  }
+  return fmt::format("seed {}, commit {}, {} faults planned\n  {}\n", spec.seed, commit_id(),
+                     spec.plan.size(), params);
 }
 
 std::string identity_json(const RunSpec& spec) {
