@@ -71,6 +71,7 @@ void Oracles::on_start(const Machine& machine) {
   watched.applied_index = LogIndex(0);
   watched.leads_term = Term(0);
   watched.chains.clear();
+  watched.terms.clear();
   if (raft.log().last_index() > LogIndex(0)) check_log(machine, watched, LogIndex(1));
   after_step(machine);
 }
@@ -147,11 +148,19 @@ void Oracles::check_vote_shown(const Machine& machine, Watched& watched, Term te
 void Oracles::check_acknowledged(const Machine& machine, const Watched& watched,
                                  const AppendReply& reply) {
   const uint64_t match = reply.match_index.value();
-  const Log& log = machine.node().raft().log();
-  if (match <= watched.media.terms.size() && reply.match_index <= log.last_index() &&
-      (match == 0 || watched.media.terms[match - 1] == log.term_at(reply.match_index))) {
-    return;
+  if (match == 0) return;
+  // An answer of an earlier term was made before this very step took a newer leader's entries, which
+  // may have replaced what it speaks of: it is judged by the log before the step.
+  const Raft& raft = machine.node().raft();
+  Term claimed;
+  if (reply.term < raft.term()) {
+    if (match <= watched.terms.size()) claimed = watched.terms[match - 1];
+  } else if (reply.match_index <= raft.log().last_index()) {
+    claimed = raft.log().term_at(reply.match_index);
   }
+  const bool on_media =
+      match <= watched.media.terms.size() && watched.media.terms[match - 1] == claimed;
+  if (on_media) return;
   violate("durability", "an acknowledged entry is not durable",
           fmt::format("{} acknowledges entries up to {}; its media end at {}", name_of(machine),
                       match, watched.media.terms.size()));
@@ -199,10 +208,12 @@ void Oracles::check_log(const Machine& machine, Watched& watched, LogIndex first
                         watched.leads_term.value(), first.value()));
   }
   watched.chains.resize(std::min<size_t>(watched.chains.size(), first.value() - 1));
+  watched.terms.resize(watched.chains.size());
   for (LogIndex i(watched.chains.size() + 1); i <= log.last_index(); ++i) {
     const uint64_t before = watched.chains.empty() ? 0 : watched.chains.back();
     const uint64_t chain = chain_on(before, log.at(i));
     watched.chains.push_back(chain);
+    watched.terms.push_back(log.term_at(i));
     if (placed_.size() < i.value()) placed_.resize(i.value());
     std::vector<Placed>& same_index = placed_[i.value() - 1];
     const Term term = log.term_at(i);

@@ -82,6 +82,7 @@ class Oracles {
     LogIndex applied_index;
     Term leads_term;               // the term it was last seen leading in; 0: does not lead
     std::vector<uint64_t> chains;  // of its log, from index 1
+    std::vector<Term> terms;       // likewise
     Media media;
     std::map<Term, NodeId> votes;  // granted, as shown to others; survives restarts
   };

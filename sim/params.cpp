@@ -112,6 +112,17 @@ void draw_workload(const Swarm& swarm, int64_t election_ms, Params::Workload& wo
   workload.set_operations_max(0);
 }
 
+// About how many entries the cluster can commit in a run without faults: a cluster asked for much
+// more serves nobody, and such a run proves little.
+int64_t entry_capacity(const Params& params) {
+  const auto& raft = params.raft();
+  const int64_t per_append = raft.append_bytes() == 1 ? 1 : raft.append_entries();
+  const int64_t at_once = std::min<int64_t>(64, per_append * raft.inflight_appends());
+  const int64_t round_us = 2 * params.network().latency_us_max() + raft.grouping_us() +
+                           2 * (params.disk().write_us_max() + params.disk().sync_us_max());
+  return params.duration_ms() * 1000 * at_once / std::max<int64_t>(1, round_us);
+}
+
 void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params::Faults& faults) {
   const int64_t length_ms = election_ms * swarm.one_of("faults.length_ms_max", {2, 6, 12});
   faults.set_length_ms_max(length_ms);
@@ -262,7 +273,8 @@ Params draw_params(uint64_t seed) {
   if (idle_ms * 10 > params.duration_ms()) params.mutable_workload()->set_idle_percent(0);
   // Operations in the whole run, over all lanes, if none of them had to wait.
   auto& workload = *params.mutable_workload();
-  const int64_t operations = swarm.one_of("workload.think_us_max", {400, 1000, 2500});
+  const int64_t operations = std::clamp<int64_t>(
+      entry_capacity(params) / 3, 20, swarm.one_of("workload.think_us_max", {400, 1000, 2500}));
   const int64_t lanes = workload.clients() * workload.pipeline();
   workload.set_think_us_max(2 * params.duration_ms() * 1000 * lanes / operations);
   draw_faults(swarm, election_ms, params.nodes(), *params.mutable_faults());

@@ -98,8 +98,7 @@ void fill(const Drawer& drawer, uint64_t entry, const Params& params, Fault& fau
       break;
     }
     case RING:
-    case CRASH_ALL:
-      break;
+    case CRASH_ALL: break;
     case CRASH_POINT:
       drawer.target_one(entry, fault);
       fault.set_point(static_cast<CrashPoint>(
@@ -107,8 +106,8 @@ void fill(const Drawer& drawer, uint64_t entry, const Params& params, Fault& fau
       break;
     case CLOCK_JUMP:
       drawer.target_one(entry, fault);
-      fault.set_by_ms(drawer.between(entry, Aspect::kAmount, 1,
-                                     4 * params.raft().election_timeout_ms()));
+      fault.set_by_ms(
+          drawer.between(entry, Aspect::kAmount, 1, 4 * params.raft().election_timeout_ms()));
       break;
     case SLOW_DISK:
       drawer.target_one(entry, fault);
@@ -116,15 +115,13 @@ void fill(const Drawer& drawer, uint64_t entry, const Params& params, Fault& fau
       break;
     case SLOW_LINK:
       drawer.target_one(entry, fault);
-      fault.set_by_ms(drawer.between(entry, Aspect::kAmount, 1,
-                                     2 * params.raft().election_timeout_ms()));
+      fault.set_by_ms(
+          drawer.between(entry, Aspect::kAmount, 1, 2 * params.raft().election_timeout_ms()));
       break;
     case CRASH:
     case KILL:
     case PAUSE:
-    case RESET_LINKS:
-      drawer.target_one(entry, fault);
-      break;
+    case RESET_LINKS: drawer.target_one(entry, fault); break;
   }
 }
 
@@ -145,15 +142,43 @@ std::string targets_text(const google::protobuf::RepeatedPtrField<Target>& targe
 std::pair<int, int> target_count(FaultKind kind) {
   switch (kind) {
     case RING:
-    case CRASH_ALL:
-      return {0, 0};
+    case CRASH_ALL: return {0, 0};
     case ISOLATE_LEADER:
     case BRIDGE:
-    case CRASH_POINT:
-      return {1, 1};
-    default:
-      return {1, 9};
+    case CRASH_POINT: return {1, 1};
+    default: return {1, 9};
   }
+}
+
+std::string condition_error(const Condition& condition, const Params& params) {
+  switch (condition.which_case()) {
+    case Condition::kLeaderElected:
+      return condition.leader_elected() ? "" : "waits for leader_elected: false, which never comes";
+    case Condition::kNodeLeads:
+      if (condition.node_leads() >= 1 && condition.node_leads() <= params.nodes()) return {};
+      return fmt::format("waits for node {} to lead; the cluster has nodes 1 .. {}",
+                         condition.node_leads(), params.nodes());
+    case Condition::kUncommittedTail:
+      return condition.uncommitted_tail() >= 1 ? "" : "needs an uncommitted_tail of at least 1";
+    case Condition::kCommitted:
+      return condition.committed() >= 1 ? "" : "needs a committed index of at least 1";
+    case Condition::WHICH_NOT_SET: return "has an empty condition";
+  }
+  return {};
+}
+
+std::string trigger_error(const Trigger& trigger, const Params& params) {
+  if (trigger.has_at_ms() == trigger.has_when()) return "needs one of at_ms and when";
+  if (trigger.at_ms() < 0 || trigger.after_ms() < 0 || trigger.deadline_ms() < 0) {
+    return "has a negative time";
+  }
+  if (trigger.has_when()) return condition_error(trigger.when(), params);
+  if (trigger.has_after_ms() || trigger.has_deadline_ms()) {
+    return "has after_ms or deadline_ms, which belong to a condition (when)";
+  }
+  if (trigger.at_ms() < params.duration_ms()) return {};
+  return fmt::format("begins at {} ms, after the safety phase ends (duration_ms: {})",
+                     trigger.at_ms(), params.duration_ms());
 }
 
 std::string fault_error(const Fault& fault, const Params& params) {
@@ -178,17 +203,12 @@ std::string fault_error(const Fault& fault, const Params& params) {
     }
   }
   if (!fault.has_trigger()) return "has no trigger (as in: trigger { at_ms: 500 })";
-  const Trigger& trigger = fault.trigger();
-  if (trigger.has_at_ms() == trigger.has_when()) return "needs one of at_ms and when";
-  if (trigger.has_when() && trigger.when().which_case() == Condition::WHICH_NOT_SET) {
-    return "has an empty condition";
-  }
-  if (trigger.at_ms() < 0 || trigger.after_ms() < 0 || fault.duration_ms() < 0) {
-    return "has a negative time";
-  }
-  if (trigger.has_at_ms() && trigger.at_ms() >= params.duration_ms()) {
-    return fmt::format("begins at {} ms, after the safety phase ends (duration_ms: {})",
-                       trigger.at_ms(), params.duration_ms());
+  const std::string error = trigger_error(fault.trigger(), params);
+  if (!error.empty()) return error;
+  if (fault.duration_ms() < 0) return "has a negative duration_ms";
+  if (fault.clients() && fault.kind() != PARTITION && fault.kind() != ISOLATE_LEADER) {
+    return fmt::format("cuts clients; {} cannot (PARTITION and ISOLATE_LEADER can)",
+                       fault_name(fault.kind()));
   }
   if (fault.kind() == FLAP && fault.period_ms() < 1) return "needs period_ms of at least 1";
   if (fault.kind() == SLOW_DISK && (fault.factor() < 1 || fault.factor() > 1'000'000)) {

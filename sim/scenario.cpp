@@ -47,12 +47,30 @@ std::string core_error(const std::vector<int64_t>& core, int64_t nodes) {
   return {};
 }
 
+// Who may fire in a run. (`crash` is a sweep's, `expectation` this file's.)
+constexpr std::string_view kOracleNames[] = {
+    "election safety", "log matching", "leader completeness",  "leader append-only",
+    "monotone",        "durability",   "state machine safety", "linearizability",
+    "exactly-once",    "liveness",     "convergence",          "hang",
+    "codec",           "check"};
+
+bool is_oracle(const std::string& name) {
+  return std::find(std::begin(kOracleNames), std::end(kOracleNames), name) !=
+         std::end(kOracleNames);
+}
+
 bool is_note(const std::string& name) {
   return std::find(std::begin(kNoteNames), std::end(kNoteNames), name) != std::end(kNoteNames);
 }
 
 std::string expect_error(const Scenario& scenario, int64_t nodes) {
   for (const Expect& expect : scenario.expect()) {
+    if (expect.has_violation() && !is_oracle(expect.violation())) {
+      return fmt::format("expect.violation names '{}', which is no oracle (one of: {})",
+                         expect.violation(), fmt::join(kOracleNames, ", "));
+    }
+    if (expect.leader_within_ms() < 0) return "expect.leader_within_ms is below 0";
+    if (expect.committed_min() < 0) return "expect.committed_min is below 0";
     for (const auto* notes : {&expect.seen(), &expect.never_seen()}) {
       for (const std::string& name : *notes) {
         if (!is_note(name)) {
@@ -84,12 +102,11 @@ std::string unmet(const Expect& expect, const RunResult& result) {
       return fmt::format("note {} was seen {} times", name, note_count(result, name));
     }
   }
-  if (expect.has_leader_within_ms() && (result.first_leader_ms < 0 ||
-                                        result.first_leader_ms > expect.leader_within_ms())) {
+  if (expect.has_leader_within_ms() &&
+      (result.first_leader_ms < 0 || result.first_leader_ms > expect.leader_within_ms())) {
     return fmt::format("the first leader came {}, not within {} ms",
-                       result.first_leader_ms < 0
-                           ? std::string("never")
-                           : fmt::format("at {} ms", result.first_leader_ms),
+                       result.first_leader_ms < 0 ? std::string("never")
+                                                  : fmt::format("at {} ms", result.first_leader_ms),
                        expect.leader_within_ms());
   }
   if (expect.leader_among_size() > 0) {
@@ -122,6 +139,10 @@ std::string parse_scenario(std::string_view text, std::string_view name, Scenari
 
 std::string make_run_spec(const Scenario& scenario, uint64_t seed,
                           const std::vector<std::string>& assignments, RunSpec& spec) {
+  constexpr int64_t kSeedMax = (int64_t{1} << 53) - 1;
+  if (scenario.seed() < 0 || scenario.seed() > kSeedMax) {
+    return fmt::format("seed is {}; it must lie within 0 .. {}", scenario.seed(), kSeedMax);
+  }
   spec.seed = seed;
   spec.params = scenario.swarm() ? draw_params(seed) : calm_params();
   spec.params.MergeFrom(scenario.params());
@@ -159,9 +180,9 @@ void apply_expectations(const Scenario& scenario, RunResult& result) {
       result.violation.reset();
     } else if (!result.violation) {
       result.verdict = RunResult::Verdict::kViolation;
-      result.violation = Violation{"expectation", "an expected violation did not happen",
-                                   fmt::format("oracle {} did not fire", expected_violation),
-                                   result.event_count};
+      result.violation =
+          Violation{"expectation", "an expected violation did not happen",
+                    fmt::format("oracle {} did not fire", expected_violation), result.event_count};
     }
     return;
   }

@@ -144,7 +144,8 @@ void World::dispatch_to_machine(const Event& event) {
       // Down from time 0 by the plan: the fault's end starts it.
       for (const uint32_t target : fault.targets) {
         const FaultKind kind = spec_.plan[static_cast<size_t>(&fault - ongoing_.data())].kind();
-        if (target == event.who && (kind == CRASH || kind == KILL)) return;
+        const bool down = kind == CRASH || kind == CRASH_ALL || kind == KILL;
+        if (target == event.who && down) return;
       }
     }
     restart(machine);

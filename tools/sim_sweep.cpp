@@ -79,7 +79,9 @@ SeedReport to_report(const RunResult& result) {
 // ---- the worker's side
 
 int report_pipe = -1;
+uint64_t current_seed = 0;
 sim::World* current_world = nullptr;
+const sim::Scenario* current_scenario = nullptr;
 
 void write_report(const SeedReport& report) {
   std::string bytes = report.SerializeAsString();
@@ -95,9 +97,16 @@ void write_report(const SeedReport& report) {
 }
 
 void report_failed_check(const std::string& message) {
+  RunResult result;
   if (current_world != nullptr) {
-    write_report(to_report(current_world->result_of_failed_check(message)));
+    result = current_world->result_of_failed_check(message);
+  } else {
+    result.verdict = RunResult::Verdict::kViolation;
+    result.violation = sim::Violation{"check", "a CHECK failed outside of the run", message, 0};
   }
+  result.seed = current_seed;
+  if (current_world != nullptr) sim::apply_expectations(*current_scenario, result);
+  write_report(to_report(result));
   _exit(kExitViolation);
 }
 
@@ -105,14 +114,24 @@ void report_failed_check(const std::string& message) {
   report_pipe = pipe_fd;
   std::signal(SIGINT, SIG_IGN);  // the sweep decides when to stop
   set_check_handler(report_failed_check);
+  current_scenario = &options.scenario;
   for (;;) {
     const uint64_t seed = shared.next_seed.fetch_add(1);
     if (seed > options.last_seed) _exit(kExitOk);
     shared.running[worker].store(seed);
+    current_seed = seed;
     sim::RunSpec spec;
     const std::string error =
         sim::make_run_spec(options.scenario, seed, options.assignments, spec);
-    CHECK(error.empty(), "seed {}: {}", seed, error);
+    if (!error.empty()) {  // they fit the first seed, but not what this one draws
+      RunResult result;
+      result.seed = seed;
+      result.verdict = RunResult::Verdict::kUndecided;
+      result.reason = "these options do not fit what the seed draws: " + error;
+      write_report(to_report(result));
+      shared.running[worker].store(~uint64_t{0});
+      continue;
+    }
     const uint64_t began = cpu_ns(RUSAGE_SELF);
     sim::World world(spec);
     current_world = &world;

@@ -85,6 +85,7 @@ uint64_t seed_of(const RunOptions& options, const Scenario& scenario) {
 
 // For the CHECK handler: what is running, and how to report it.
 sim::World* current_world = nullptr;
+const Scenario* current_scenario = nullptr;
 const RunOptions* current_options = nullptr;
 std::string current_replay;
 
@@ -100,8 +101,10 @@ void report_failed_check(const std::string& message) {
     fmt::print(stderr, "{}\n", message);
     std::abort();
   }
-  print_result(current_world->result_of_failed_check(message), *current_options, current_replay, 0);
-  _exit(kExitViolation);
+  RunResult result = current_world->result_of_failed_check(message);
+  sim::apply_expectations(*current_scenario, result);
+  print_result(result, *current_options, current_replay, 0);
+  _exit(exit_code(result.verdict));
 }
 
 int write_history(const RunOptions& options, const History& history) {
@@ -134,6 +137,7 @@ int run_command(const RunOptions& options) {
   const auto began = std::chrono::steady_clock::now();
   sim::World world(spec);
   current_world = &world;
+  current_scenario = &scenario;
   current_options = &options;
   current_replay = replay;
   set_check_handler(report_failed_check);
