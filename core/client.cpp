@@ -12,6 +12,7 @@ namespace {
 
 // A request id names one attempt: the request's number, then the attempt's.
 constexpr uint64_t kAttemptBits = 24;
+constexpr uint64_t kBackoffDoublingsMax = 4;
 
 }  // namespace
 
@@ -186,7 +187,10 @@ void Client::try_again(Time now, Request& request, bool at_once) {
   request.in_flight = false;
   request.wake_at = now;
   if (at_once) return;
-  const auto backoff = static_cast<uint64_t>(config_.backoff.count());
+  // Doubled with each attempt, so that many clients do not hold a group down that has just elected
+  // its leader.
+  const uint64_t doublings = std::min<uint64_t>(request.attempt_count - 1, kBackoffDoublingsMax);
+  const auto backoff = static_cast<uint64_t>(config_.backoff.count()) << doublings;
   const uint64_t bits = draw(config_.seed, 1, request.number, request.attempt_count);
   request.wake_at += Duration(static_cast<int64_t>(backoff / 2 + scale(bits, backoff)));
 }

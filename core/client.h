@@ -23,7 +23,8 @@ struct ClientConfig {
   uint64_t seed = 0;          // of the choice of nodes and of backoff
   Duration attempt_timeout = std::chrono::seconds(1);     // then the next node is tried
   Duration operation_timeout = std::chrono::seconds(10);  // then the operation ends
-  Duration backoff = std::chrono::milliseconds(50);  // before trying again what was refused
+  // Before trying again what was refused; doubled with each attempt, to 16 times this.
+  Duration backoff = std::chrono::milliseconds(50);
   bool forward = true;          // let nodes pass requests on; otherwise follow redirects
   uint64_t operations_max = 8;  // in flight at once; below kSessionWindow
 };

@@ -128,11 +128,11 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   faults.set_length_ms_max(length_ms);
   // From a fault now and then to more than one at a time.
   faults.set_interval_ms(
-      std::max(election_ms, length_ms / swarm.one_of("faults.interval_ms", {1, 2, 3})));
+      std::max(3 * election_ms, length_ms / swarm.one_of("faults.interval_ms", {1, 2, 3})));
   // A calm stretch at one end at least, so that every run gets something done.
   const int64_t calm = swarm.between("faults.calm", 1, 3);
-  faults.set_calm_start_ms((calm & 1) != 0 ? 8 * election_ms : 0);
-  faults.set_calm_end_ms((calm & 2) != 0 ? 10 * election_ms : 0);
+  faults.set_calm_start_ms((calm & 1) != 0 ? 15 * election_ms : 0);
+  faults.set_calm_end_ms((calm & 2) != 0 ? 15 * election_ms : 0);
   // Three classes; at least one stays on.
   const int64_t classes = swarm.between("faults.classes", 1, 7);
   const bool network = (classes & 1) != 0 && nodes > 1;
@@ -263,7 +263,7 @@ Params draw_params(uint64_t seed) {
   const int64_t election_ms = params.raft().election_timeout_ms();
   // Larger groups make more events per second of virtual time.
   const int64_t timeouts = swarm.between("duration_ms", 40, 160);
-  params.set_duration_ms(election_ms * (20 + timeouts * 4 / (params.nodes() + 1)));
+  params.set_duration_ms(election_ms * (30 + timeouts * 4 / (params.nodes() + 1)));
   draw_network(swarm, election_ms, *params.mutable_network());
   draw_disk(swarm, election_ms, *params.mutable_disk());
   draw_clock(swarm, *params.mutable_clock());

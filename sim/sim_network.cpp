@@ -71,7 +71,8 @@ void SimNetwork::send(Envelope&& envelope) {
   if (way.cuts > 0) return;
   const bool between_nodes = from < node_count_ && to < node_count_;
   if (!between_nodes) {
-    deliver(std::move(envelope), number, latency(number, ordinal, NetworkAspect::kLatency));
+    deliver(std::move(envelope), number, latency(number, ordinal, NetworkAspect::kLatency),
+            /*in_order=*/true);
     return;
   }
   if (happens(number, ordinal, NetworkAspect::kLoss, params_.loss_ppm())) return;
@@ -81,15 +82,17 @@ void SimNetwork::send(Envelope&& envelope) {
   if (happens(number, ordinal, NetworkAspect::kDuplicate, params_.duplicate_ppm())) {
     Envelope copy = envelope;
     deliver(std::move(copy), number,
-            latency(number, ordinal, NetworkAspect::kDuplicateLatency) + way.slow_by);
+            latency(number, ordinal, NetworkAspect::kDuplicateLatency) + way.slow_by,
+            /*in_order=*/false);
   }
   if (happens(number, ordinal, NetworkAspect::kReplay, params_.replay_ppm())) {
     Envelope copy = envelope;
     const auto span = static_cast<uint64_t>(params_.replay_ms_max() * kMillion);
     const uint64_t late = scale(bits(number, ordinal, NetworkAspect::kReplayDelay), span);
-    deliver(std::move(copy), number, after + Duration(static_cast<int64_t>(late)));
+    deliver(std::move(copy), number, after + Duration(static_cast<int64_t>(late)),
+            /*in_order=*/false);
   }
-  deliver(std::move(envelope), number, after);
+  deliver(std::move(envelope), number, after, params_.fifo());
 }
 
 // A link sends one message after the other; what would have to wait behind too much is dropped.
@@ -104,12 +107,12 @@ bool SimNetwork::queue_for_bandwidth(Link& way, const Envelope& envelope, Durati
   return true;
 }
 
-void SimNetwork::deliver(Envelope&& envelope, uint32_t link_number, Duration after) {
+void SimNetwork::deliver(Envelope&& envelope, uint32_t link_number, Duration after,
+                         bool in_order) {
   Link& way = links_[link_number];
   const uint32_t to = link_number % side_;
-  const bool between_nodes = to < node_count_ && link_number / side_ < node_count_;
   VirtualTime at = queue_.now() + after;
-  if (!between_nodes || params_.fifo()) {
+  if (in_order) {
     at = std::max(at, way.last_delivery);
     way.last_delivery = at;
   }

@@ -87,7 +87,7 @@ class SimNetwork {
   uint64_t bits(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const;
   bool happens(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect, int64_t ppm);
   Duration latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect);
-  void deliver(Envelope&& envelope, uint32_t link_number, Duration after);
+  void deliver(Envelope&& envelope, uint32_t link_number, Duration after, bool in_order);
   bool pass_codec(Envelope& envelope, uint32_t link_number, uint64_t ordinal);
   bool queue_for_bandwidth(Link& link, const Envelope& envelope, Duration& after);
 

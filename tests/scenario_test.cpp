@@ -1,5 +1,5 @@
-// Scenarios: every file in scenarios/ shows its story, runs the same twice, and
-// what is wrong with one is said with its place or by its name.
+// Scenarios: every file in scenarios/ shows its story, runs the same twice, and what is wrong with
+// one is said with its place or by its name.
 #include "sim/scenario.h"
 
 #include <gtest/gtest.h>
@@ -22,18 +22,15 @@ using Verdict = RunResult::Verdict;
 
 std::vector<std::string> scenario_names() {
   std::vector<std::string> names;
-  for (const auto &entry :
-       fs::directory_iterator(fs::path(TALLY_SOURCE_DIR) / "scenarios")) {
-    if (entry.path().extension() == ".txtpb")
-      names.push_back(entry.path().stem().string());
+  for (const auto& entry : fs::directory_iterator(fs::path(TALLY_SOURCE_DIR) / "scenarios")) {
+    if (entry.path().extension() == ".txtpb") names.push_back(entry.path().stem().string());
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
-Scenario load(const std::string &name) {
-  const fs::path path =
-      fs::path(TALLY_SOURCE_DIR) / "scenarios" / (name + ".txtpb");
+Scenario load(const std::string& name) {
+  const fs::path path = fs::path(TALLY_SOURCE_DIR) / "scenarios" / (name + ".txtpb");
   std::ifstream file(path, std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(file), {});
   Scenario scenario;
@@ -41,20 +38,18 @@ Scenario load(const std::string &name) {
   return scenario;
 }
 
-RunResult run_as_told(const Scenario &scenario, uint64_t seed) {
+RunResult run_as_told(const Scenario& scenario, uint64_t seed) {
   RunSpec spec;
   const std::string error = make_run_spec(scenario, seed, {}, spec);
   EXPECT_EQ(error, "");
-  if (!error.empty())
-    return {};
+  if (!error.empty()) return {};
   RunResult result = run(spec);
   apply_expectations(scenario, result);
   return result;
 }
 
-std::string why(const RunResult &result) {
-  if (!result.violation)
-    return to_string(result.verdict) + " " + result.reason;
+std::string why(const RunResult& result) {
+  if (!result.violation) return to_string(result.verdict) + " " + result.reason;
   return result.violation->oracle + ": " + result.violation->message;
 }
 
@@ -65,8 +60,7 @@ TEST_P(ScenarioFile, IsNamedAsItsFileAndTellsAStory) {
   EXPECT_EQ(scenario.name(), GetParam());
   EXPECT_FALSE(scenario.story().empty());
   EXPECT_TRUE(scenario.has_seed());
-  EXPECT_GT(scenario.expect_size(), 0)
-      << "nothing would show that the story did not happen";
+  EXPECT_GT(scenario.expect_size(), 0) << "nothing would show that the story did not happen";
 }
 
 TEST_P(ScenarioFile, RunsOkTwiceWithOneDigest) {
@@ -80,69 +74,57 @@ TEST_P(ScenarioFile, RunsOkTwiceWithOneDigest) {
 }
 
 TEST_P(ScenarioFile, BreaksNothingOnAnotherSeed) {
-  // Expectations are promised for the scenario's own seed only; the oracles
-  // always hold.
+  // Expectations are promised for the scenario's own seed only; the oracles always hold.
   const Scenario scenario = load(GetParam());
   RunSpec spec;
-  ASSERT_EQ(make_run_spec(scenario,
-                          static_cast<uint64_t>(scenario.seed()) + 1000, {},
-                          spec),
-            "");
+  ASSERT_EQ(make_run_spec(scenario, static_cast<uint64_t>(scenario.seed()) + 1000, {}, spec), "");
   const RunResult result = run(spec);
   EXPECT_EQ(result.verdict, Verdict::kOk) << why(result);
 }
 
-std::string test_name(const ::testing::TestParamInfo<std::string> &file) {
+std::string test_name(const ::testing::TestParamInfo<std::string>& file) {
   std::string name = file.param;
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, ScenarioFile, ValuesIn(scenario_names()),
-                         test_name);
+INSTANTIATE_TEST_SUITE_P(Files, ScenarioFile, ValuesIn(scenario_names()), test_name);
 
 TEST(Scenarios, CoverTheFaultsThatTheDesignNames) {
   const std::vector<std::string> names = scenario_names();
-  for (const char *name :
-       {"leader-isolated-with-uncommitted-tail",
-        "minority-rejoins-with-higher-term", "bridge-node",
-        "whole-cluster-crash", "slow-disk-on-leader", "one-way-cut-from-leader",
-        "flapping-link", "start-up-order"}) {
+  for (const char* name :
+       {"leader-isolated-with-uncommitted-tail", "minority-rejoins-with-higher-term", "bridge-node",
+        "whole-cluster-crash", "slow-disk-on-leader", "one-way-cut-from-leader", "flapping-link",
+        "start-up-order"}) {
     EXPECT_TRUE(std::binary_search(names.begin(), names.end(), name)) << name;
   }
 }
 
 // ---- what is wrong with a text
 
-std::string parse_error(const std::string &text) {
+std::string parse_error(const std::string& text) {
   Scenario scenario;
   return parse_scenario(text, "file.txtpb", scenario);
 }
 
 TEST(ScenarioText, ErrorsNameTheLineAndTheColumn) {
-  EXPECT_EQ(parse_error("name: \"x\"\nfault { kind: NO_SUCH_FAULT }\n")
-                .rfind("file.txtpb:2:", 0),
+  EXPECT_EQ(parse_error("name: \"x\"\nfault { kind: NO_SUCH_FAULT }\n").rfind("file.txtpb:2:", 0),
             0u);
-  EXPECT_EQ(parse_error("params { nodes: 3\n").rfind("file.txtpb:2:1: ", 0),
-            0u);
+  EXPECT_EQ(parse_error("params { nodes: 3\n").rfind("file.txtpb:2:1: ", 0), 0u);
   EXPECT_EQ(parse_error("\n\n  storey: \"x\"\n").rfind("file.txtpb:3:", 0), 0u);
-  EXPECT_EQ(
-      parse_error("params { nodes: three }").rfind("file.txtpb:1:17: ", 0), 0u);
+  EXPECT_EQ(parse_error("params { nodes: three }").rfind("file.txtpb:1:17: ", 0), 0u);
 }
 
 TEST(ScenarioText, ErrorsSayWhatIsUnknown) {
-  EXPECT_NE(parse_error("params { raft { heartbeat: 3 } }").find("heartbeat"),
-            std::string::npos);
-  EXPECT_NE(parse_error("fault { kind: MELTDOWN }").find("MELTDOWN"),
-            std::string::npos);
+  EXPECT_NE(parse_error("params { raft { heartbeat: 3 } }").find("heartbeat"), std::string::npos);
+  EXPECT_NE(parse_error("fault { kind: MELTDOWN }").find("MELTDOWN"), std::string::npos);
 }
 
 TEST(ScenarioText, EmptyTextIsACalmRun) { EXPECT_EQ(parse_error(""), ""); }
 
 // ---- what does not fit together
 
-std::string spec_error(const std::string &text,
-                       std::vector<std::string> assignments = {}) {
+std::string spec_error(const std::string& text, std::vector<std::string> assignments = {}) {
   Scenario scenario;
   EXPECT_EQ(parse_scenario(text, "test", scenario), "");
   RunSpec spec;
@@ -150,8 +132,8 @@ std::string spec_error(const std::string &text,
 }
 
 struct Misfit {
-  const char *text;
-  const char *named; // what the message must name
+  const char* text;
+  const char* named;  // what the message must name
 };
 
 class ScenarioMisfit : public ::testing::TestWithParam<Misfit> {};
@@ -162,7 +144,7 @@ TEST_P(ScenarioMisfit, IsRefusedByName) {
       << GetParam().text << "\n  gives: '" << error << "'";
 }
 
-constexpr const char *kAt = "trigger { at_ms: 5 }";
+constexpr const char* kAt = "trigger { at_ms: 5 }";
 
 const Misfit kMisfits[] = {
     {"fault { kind: CRASH target { node: 4 } trigger { at_ms: 5 } }", "node 4"},
@@ -171,18 +153,15 @@ const Misfit kMisfits[] = {
      "at_ms: 5 } }",
      "twice"},
     {"fault { kind: CRASH trigger { at_ms: 5 } }", "targets"},
-    {"fault { kind: RING target { node: 1 } trigger { at_ms: 5 } }",
-     "ring takes 0"},
-    {"fault { kind: CRASH target { } trigger { at_ms: 5 } }",
-     "without node or role"},
+    {"fault { kind: RING target { node: 1 } trigger { at_ms: 5 } }", "ring takes 0"},
+    {"fault { kind: CRASH target { } trigger { at_ms: 5 } }", "without node or role"},
     {"fault { target { node: 1 } trigger { at_ms: 5 } }", "kind"},
     {"fault { kind: CRASH target { node: 1 } }", "trigger"},
     {"fault { kind: CRASH target { node: 1 } trigger { } }", "at_ms and when"},
     {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 when { "
      "committed: 1 } } }",
      "at_ms and when"},
-    {"fault { kind: CRASH target { node: 1 } trigger { when { } } }",
-     "empty condition"},
+    {"fault { kind: CRASH target { node: 1 } trigger { when { } } }", "empty condition"},
     {"fault { kind: CRASH target { node: 1 } trigger { when { node_leads: 9 } "
      "} }",
      "node 9"},
@@ -192,29 +171,22 @@ const Misfit kMisfits[] = {
     {"fault { kind: CRASH target { node: 1 } trigger { when { "
      "uncommitted_tail: -1 } } }",
      "uncommitted_tail"},
-    {"fault { kind: CRASH target { node: 1 } trigger { at_ms: -5 } }",
-     "negative"},
+    {"fault { kind: CRASH target { node: 1 } trigger { at_ms: -5 } }", "negative"},
     {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 after_ms: 7 } "
      "}",
      "after_ms"},
-    {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 10000 } }",
-     "safety phase"},
+    {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 10000 } }", "safety phase"},
     {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 } duration_ms: "
      "-1 }",
      "negative"},
     {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 } clients: "
      "true }",
      "clients"},
-    {"fault { kind: FLAP target { node: 1 } trigger { at_ms: 5 } }",
-     "period_ms"},
-    {"fault { kind: SLOW_DISK target { node: 1 } trigger { at_ms: 5 } }",
-     "factor"},
-    {"fault { kind: CLOCK_JUMP target { node: 1 } trigger { at_ms: 5 } }",
-     "by_ms"},
-    {"fault { kind: SLOW_LINK target { node: 1 } trigger { at_ms: 5 } }",
-     "by_ms"},
-    {"fault { kind: CRASH_POINT target { node: 1 } trigger { at_ms: 5 } }",
-     "point"},
+    {"fault { kind: FLAP target { node: 1 } trigger { at_ms: 5 } }", "period_ms"},
+    {"fault { kind: SLOW_DISK target { node: 1 } trigger { at_ms: 5 } }", "factor"},
+    {"fault { kind: CLOCK_JUMP target { node: 1 } trigger { at_ms: 5 } }", "by_ms"},
+    {"fault { kind: SLOW_LINK target { node: 1 } trigger { at_ms: 5 } }", "by_ms"},
+    {"fault { kind: CRASH_POINT target { node: 1 } trigger { at_ms: 5 } }", "point"},
     {"fault { id: 3 kind: RING trigger { at_ms: 5 } } fault { id: 3 kind: RING "
      "trigger { at_ms: 6 "
      "} }",
@@ -240,14 +212,9 @@ INSTANTIATE_TEST_SUITE_P(All, ScenarioMisfit, ValuesIn(kMisfits));
 
 TEST(ScenarioText, ValuesAtTheEdgeOfTheirRangeFit) {
   EXPECT_EQ(spec_error("seed: 9007199254740991"), "");
-  EXPECT_EQ(
-      spec_error(
-          "params { raft { heartbeat_ms: 100 election_timeout_ms: 200 } }"),
-      "");
+  EXPECT_EQ(spec_error("params { raft { heartbeat_ms: 100 election_timeout_ms: 200 } }"), "");
   EXPECT_EQ(spec_error("params { nodes: 9 network { loss_ppm: 900000 } }"), "");
-  EXPECT_EQ(spec_error(std::string("fault { kind: CRASH target { node: 3 } ") +
-                       kAt + " }"),
-            "");
+  EXPECT_EQ(spec_error(std::string("fault { kind: CRASH target { node: 3 } ") + kAt + " }"), "");
   EXPECT_EQ(spec_error("core: 3 core: 2"), "");
 }
 
@@ -278,11 +245,10 @@ TEST(SetParam, NamesWhatDoesNotFit) {
       {"network.fifo.x=1", "'network.fifo'"},
       {"=3", "''"},
   };
-  for (const Misfit &misfit : cases) {
+  for (const Misfit& misfit : cases) {
     Params params = calm_params();
     const std::string error = set_param(params, misfit.text);
-    EXPECT_NE(error.find(misfit.named), std::string::npos)
-        << misfit.text << ": " << error;
+    EXPECT_NE(error.find(misfit.named), std::string::npos) << misfit.text << ": " << error;
   }
 }
 
@@ -292,26 +258,24 @@ TEST(SetParam, ComesAfterTheScenario) {
   RunSpec spec;
   EXPECT_EQ(make_run_spec(scenario, 1, {"nodes=4", "nodes=2"}, spec), "");
   EXPECT_EQ(spec.params.nodes(), 2);
-  EXPECT_NE(make_run_spec(scenario, 1, {"raft.heartbeat_ms=200"}, spec)
-                .find("heartbeat"),
+  EXPECT_NE(make_run_spec(scenario, 1, {"raft.heartbeat_ms=200"}, spec).find("heartbeat"),
             std::string::npos);
 }
 
 // ---- expectations
 
-RunResult outcome(const std::string &text) {
+RunResult outcome(const std::string& text) {
   Scenario scenario;
   EXPECT_EQ(parse_scenario(text, "test", scenario), "");
   scenario.mutable_params()->set_duration_ms(1000);
   return run_as_told(scenario, 1);
 }
 
-void expect_unmet(const std::string &text, const std::string &named) {
+void expect_unmet(const std::string& text, const std::string& named) {
   const RunResult result = outcome(text);
   ASSERT_EQ(result.verdict, Verdict::kViolation) << text;
   EXPECT_EQ(result.violation->oracle, "expectation");
-  EXPECT_NE(result.violation->message.find(named), std::string::npos)
-      << result.violation->message;
+  EXPECT_NE(result.violation->message.find(named), std::string::npos) << result.violation->message;
 }
 
 TEST(Expectations, ThatHoldAreOk) {
@@ -324,8 +288,7 @@ TEST(Expectations, ThatHoldAreOk) {
 
 TEST(Expectations, ThatDoNotHoldAreViolations) {
   expect_unmet("expect { seen: 'log_truncated' }", "log_truncated");
-  expect_unmet("expect { never_seen: 'became_leader' }",
-               "became_leader was seen 1 times");
+  expect_unmet("expect { never_seen: 'became_leader' }", "became_leader was seen 1 times");
   expect_unmet("expect { leader_within_ms: 10 }", "not within 10 ms");
   expect_unmet("expect { committed_min: 1000000 }", "not 1000000");
   expect_unmet("expect { } expect { seen: 'log_truncated' }", "log_truncated");
@@ -338,11 +301,10 @@ TEST(Expectations, OfALeaderNameWhoLedInstead) {
                "n" + std::to_string(leader) + " led");
 }
 
-constexpr const char *kHangs = "params { event_count_max: 1000 } ";
+constexpr const char* kHangs = "params { event_count_max: 1000 } ";
 
 TEST(Expectations, AnExpectedViolationIsOk) {
-  const RunResult result =
-      outcome(std::string(kHangs) + "expect { violation: 'hang' }");
+  const RunResult result = outcome(std::string(kHangs) + "expect { violation: 'hang' }");
   EXPECT_EQ(result.verdict, Verdict::kOk) << why(result);
   EXPECT_FALSE(result.violation.has_value());
 }
@@ -352,8 +314,7 @@ TEST(Expectations, AnExpectedViolationThatDoesNotComeIsOne) {
 }
 
 TEST(Expectations, AnotherViolationThanTheExpectedStands) {
-  const RunResult result =
-      outcome(std::string(kHangs) + "expect { violation: 'durability' }");
+  const RunResult result = outcome(std::string(kHangs) + "expect { violation: 'durability' }");
   ASSERT_EQ(result.verdict, Verdict::kViolation);
   EXPECT_EQ(result.violation->oracle, "hang");
 }
@@ -365,8 +326,7 @@ TEST(SpelledOut, RepeatsTheRunWithoutDrawingIt) {
     RunSpec drawn;
     ASSERT_EQ(make_run_spec(swarm_scenario(), seed, {}, drawn), "");
     Scenario read;
-    ASSERT_EQ(
-        parse_scenario(scenario_text(spelled_out(drawn)), "spelled", read), "");
+    ASSERT_EQ(parse_scenario(scenario_text(spelled_out(drawn)), "spelled", read), "");
     RunSpec spelled;
     ASSERT_EQ(make_run_spec(read, seed, {}, spelled), "");
     EXPECT_EQ(spelled.plan.size(), drawn.plan.size());
@@ -374,5 +334,5 @@ TEST(SpelledOut, RepeatsTheRunWithoutDrawingIt) {
   }
 }
 
-} // namespace
-} // namespace tally::sim
+}  // namespace
+}  // namespace tally::sim

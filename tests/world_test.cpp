@@ -1,6 +1,5 @@
-// The world: a run is a function of its spec and of nothing else; every fault
-// does what its kind says, for as long as it says; and a run that proves
-// nothing does not count as a pass.
+// The world: a run is a function of its spec and of nothing else; every fault does what its kind
+// says, for as long as it says; and a run that proves nothing does not count as a pass.
 #include "sim/world.h"
 
 #include <gtest/gtest.h>
@@ -21,18 +20,17 @@ using Verdict = RunResult::Verdict;
 
 // ---- runs in few words
 
-RunSpec swarm(uint64_t seed, const std::vector<std::string> &assignments = {}) {
+RunSpec swarm(uint64_t seed, const std::vector<std::string>& assignments = {}) {
   RunSpec spec;
   EXPECT_EQ(make_run_spec(swarm_scenario(), seed, assignments, spec), "");
   return spec;
 }
 
 // A calm run of 1.5 s with what `text` (a scenario) adds.
-RunSpec small(const std::string &text, uint64_t seed = 1) {
+RunSpec small(const std::string& text, uint64_t seed = 1) {
   Scenario scenario;
   EXPECT_EQ(parse_scenario(text, "test", scenario), "");
-  if (!scenario.params().has_duration_ms())
-    scenario.mutable_params()->set_duration_ms(1500);
+  if (!scenario.params().has_duration_ms()) scenario.mutable_params()->set_duration_ms(1500);
   RunSpec spec;
   EXPECT_EQ(make_run_spec(scenario, seed, {}, spec), "");
   return spec;
@@ -42,50 +40,44 @@ RunSpec small(const std::string &text, uint64_t seed = 1) {
 std::vector<uint64_t> seeds_with_faults(size_t count) {
   std::vector<uint64_t> seeds;
   for (uint64_t seed = 1; seeds.size() < count; ++seed) {
-    if (swarm(seed).plan.size() >= 4)
-      seeds.push_back(seed);
+    if (swarm(seed).plan.size() >= 4) seeds.push_back(seed);
   }
   return seeds;
 }
 
-uint64_t seen(const RunResult &result, NoteKind kind) {
+uint64_t seen(const RunResult& result, NoteKind kind) {
   return result.notes[static_cast<size_t>(kind)];
 }
 
-std::string why(const RunResult &result) {
-  if (!result.violation)
-    return to_string(result.verdict) + " " + result.reason;
+std::string why(const RunResult& result) {
+  if (!result.violation) return to_string(result.verdict) + " " + result.reason;
   return result.violation->oracle + ": " + result.violation->message;
 }
 
-void expect_ok(const RunResult &result) {
-  EXPECT_EQ(result.verdict, Verdict::kOk) << why(result);
-}
+void expect_ok(const RunResult& result) { EXPECT_EQ(result.verdict, Verdict::kOk) << why(result); }
 
 // The narrated trace of a run, for what shows nowhere else.
-std::string traced(RunSpec spec, RunResult *result = nullptr) {
-  char *text = nullptr;
+std::string traced(RunSpec spec, RunResult* result = nullptr) {
+  char* text = nullptr;
   size_t size = 0;
   spec.trace = open_memstream(&text, &size);
   RunResult ran = run(spec);
   std::fclose(spec.trace);
   std::string trace(text, size);
   std::free(text);
-  if (result != nullptr)
-    *result = std::move(ran);
+  if (result != nullptr) *result = std::move(ran);
   return trace;
 }
 
-bool tells(const std::string &trace, const std::string &what) {
+bool tells(const std::string& trace, const std::string& what) {
   return trace.find(what) != std::string::npos;
 }
 
 // How many equal checkpoints two runs begin with.
-size_t common_checkpoints(const RunResult &a, const RunResult &b) {
+size_t common_checkpoints(const RunResult& a, const RunResult& b) {
   const size_t count = std::min(a.checkpoints.size(), b.checkpoints.size());
   size_t same = 0;
-  while (same < count && a.checkpoints[same] == b.checkpoints[same])
-    ++same;
+  while (same < count && a.checkpoints[same] == b.checkpoints[same]) ++same;
   return same;
 }
 
@@ -104,8 +96,7 @@ TEST(Determinism, TheSameSeedGivesTheSameRun) {
 
 TEST(Determinism, DifferentSeedsGiveDifferentRuns) {
   std::vector<uint64_t> digests;
-  for (uint64_t seed = 1; seed <= 20; ++seed)
-    digests.push_back(run(small("", seed)).digest);
+  for (uint64_t seed = 1; seed <= 20; ++seed) digests.push_back(run(small("", seed)).digest);
   std::sort(digests.begin(), digests.end());
   EXPECT_EQ(std::adjacent_find(digests.begin(), digests.end()), digests.end());
 }
@@ -116,31 +107,22 @@ TEST(Determinism, TheTraceChangesNothing) {
     EXPECT_FALSE(traced(swarm(seed), &with_trace).empty());
     const RunResult without = run(swarm(seed));
     EXPECT_EQ(with_trace.digest, without.digest) << "seed " << seed;
-    EXPECT_EQ(with_trace.history.size(), without.history.size())
-        << "seed " << seed;
+    EXPECT_EQ(with_trace.history.size(), without.history.size()) << "seed " << seed;
   }
 }
 
 TEST(Determinism, NoiseThatNeverHappensAndUnusedParametersChangeNothing) {
   const uint64_t plain = run(small("")).digest;
-  EXPECT_EQ(
-      run(small("params { network { replay_ms_max: 77 queue_bytes: 5 } }"))
-          .digest,
-      plain);
-  EXPECT_EQ(
-      run(small("params { network { corrupt_ppm: 0 loss_ppm: 0 } }")).digest,
-      plain);
-  EXPECT_EQ(run(small("params { workload { bound: 123 } faults { crash: 5 } }"))
-                .digest,
-            plain);
+  EXPECT_EQ(run(small("params { network { replay_ms_max: 77 queue_bytes: 5 } }")).digest, plain);
+  EXPECT_EQ(run(small("params { network { corrupt_ppm: 0 loss_ppm: 0 } }")).digest, plain);
+  EXPECT_EQ(run(small("params { workload { bound: 123 } faults { crash: 5 } }")).digest, plain);
   EXPECT_EQ(run(small("params { event_count_max: 999999 }")).digest, plain);
 }
 
 TEST(Determinism, AFaultThatFindsNothingToDoChangesNoMessage) {
   // Events are counted, so the digest differs; what clients saw does not.
   const RunResult plain = run(small(""));
-  const RunResult idle =
-      run(small("fault { kind: RING trigger { at_ms: 700 } duration_ms: 9 }"));
+  const RunResult idle = run(small("fault { kind: RING trigger { at_ms: 700 } duration_ms: 9 }"));
   EXPECT_EQ(idle.faults_idle, 1u);
   EXPECT_EQ(plain.ops.ok, idle.ops.ok);
   EXPECT_EQ(plain.notes, idle.notes);
@@ -156,11 +138,10 @@ TEST(Plan, LeavingOneFaultOutChangesNothingBeforeIt) {
     const int64_t last_ms = spec.plan.back().trigger().at_ms();
     spec.plan.pop_back();
     const RunResult less = run(spec);
-    // What came before it took this share of the run; only whole checkpoints
-    // can be compared.
+    // What came before it took this share of the run; only whole checkpoints can be compared.
     const int64_t end_ms = whole.sim_time.count() / 1'000'000;
-    const auto expected = static_cast<size_t>(
-        static_cast<int64_t>(whole.checkpoints.size()) * last_ms / end_ms / 2);
+    const auto expected =
+        static_cast<size_t>(static_cast<int64_t>(whole.checkpoints.size()) * last_ms / end_ms / 2);
     EXPECT_GE(common_checkpoints(whole, less), expected) << "seed " << seed;
     EXPECT_NE(whole.digest, less.digest) << "seed " << seed;
     compared += expected;
@@ -169,10 +150,8 @@ TEST(Plan, LeavingOneFaultOutChangesNothingBeforeIt) {
 }
 
 TEST(Plan, AFaultIsDrawnByItsOwnNumber) {
-  // Twice the duration makes a longer plan, and the faults of the shorter one
-  // stay what they are.
-  const std::vector<std::string> open_end = {"faults.interval_ms=300",
-                                             "faults.calm_end_ms=0",
+  // Twice the duration makes a longer plan, and the faults of the shorter one stay what they are.
+  const std::vector<std::string> open_end = {"faults.interval_ms=300", "faults.calm_end_ms=0",
                                              "faults.length_ms_max=10"};
   std::vector<std::string> longer = open_end;
   longer.push_back("duration_ms=20000");
@@ -183,18 +162,15 @@ TEST(Plan, AFaultIsDrawnByItsOwnNumber) {
   ASSERT_GT(few.size(), 5u);
   ASSERT_GT(many.size(), few.size());
   for (size_t i = 0; i + 1 < few.size(); ++i) {
-    EXPECT_EQ(few[i].SerializeAsString(), many[i].SerializeAsString())
-        << "fault " << i;
+    EXPECT_EQ(few[i].SerializeAsString(), many[i].SerializeAsString()) << "fault " << i;
   }
 }
 
 TEST(Plan, AParameterIsDrawnByItsOwnName) {
   const RunSpec plain = swarm(9);
   const RunSpec changed = swarm(9, {"nodes=3", "network.loss_ppm=77"});
-  EXPECT_EQ(plain.params.disk().SerializeAsString(),
-            changed.params.disk().SerializeAsString());
-  EXPECT_EQ(plain.params.raft().SerializeAsString(),
-            changed.params.raft().SerializeAsString());
+  EXPECT_EQ(plain.params.disk().SerializeAsString(), changed.params.disk().SerializeAsString());
+  EXPECT_EQ(plain.params.raft().SerializeAsString(), changed.params.raft().SerializeAsString());
 }
 
 // ---- runs that prove nothing, or do not end
@@ -230,8 +206,7 @@ TEST(Hang, IsAViolation) {
 }
 
 TEST(Liveness, ACoreThatElectsNobodyIsAViolation) {
-  // Healing does not make links faster: every answer comes after the candidate
-  // has given up.
+  // Healing does not make links faster: every answer comes after the candidate has given up.
   const RunResult result =
       run(small("params { network { latency_us_min: 900000 "
                 "latency_us_max: 1000000 } }"));
@@ -242,30 +217,26 @@ TEST(Liveness, ACoreThatElectsNobodyIsAViolation) {
 
 // ---- the executor of faults, one kind at a time
 
-std::string fault(const std::string &fields,
-                  const std::string &trigger = "when { committed: 10 }") {
+std::string fault(const std::string& fields,
+                  const std::string& trigger = "when { committed: 10 }") {
   return "fault { " + fields + " trigger { " + trigger + " } } ";
 }
 
 TEST(Faults, CrashAtEveryPointOfLeaderAndFollower) {
-  for (const std::string point :
-       {"BEFORE_WRITE", "AFTER_WRITE", "BEFORE_SYNC", "AFTER_SYNC"}) {
+  for (const std::string point : {"BEFORE_WRITE", "AFTER_WRITE", "BEFORE_SYNC", "AFTER_SYNC"}) {
     for (const std::string role : {"LEADER", "FOLLOWER"}) {
-      const RunResult result =
-          run(small(fault("kind: CRASH_POINT target { role: " + role +
-                          " } point: " + point + " duration_ms: 300")));
+      const RunResult result = run(small(fault("kind: CRASH_POINT target { role: " + role +
+                                               " } point: " + point + " duration_ms: 300")));
       expect_ok(result);
-      EXPECT_EQ(result.faults_fired[CRASH_POINT], 1u)
-          << point << " of a " << role;
-      EXPECT_EQ(seen(result, NoteKind::recovered), 4u)
-          << point << " of a " << role;
+      EXPECT_EQ(result.faults_fired[CRASH_POINT], 1u) << point << " of a " << role;
+      EXPECT_EQ(seen(result, NoteKind::recovered), 4u) << point << " of a " << role;
     }
   }
 }
 
 TEST(Faults, ACrashedNodeStaysDownUntilTheFaultEnds) {
-  const std::string trace = traced(small(
-      fault("kind: CRASH target { node: 2 } duration_ms: 500", "at_ms: 600")));
+  const std::string trace =
+      traced(small(fault("kind: CRASH target { node: 2 } duration_ms: 500", "at_ms: 600")));
   const size_t crash = trace.find("fault 1000001: crash n2");
   const size_t end = trace.find("ends: fault 1000001");
   ASSERT_NE(crash, std::string::npos);
@@ -288,8 +259,7 @@ TEST(Faults, ANodeThatIsDownFromTheStartIsStartedByTheEnd) {
 TEST(Faults, APausedNodeGoesOnWithWhatCameMeanwhile) {
   RunResult result;
   const std::string trace = traced(
-      small("params { nodes: 3 } " +
-            fault("kind: PAUSE target { role: LEADER } duration_ms: 600")),
+      small("params { nodes: 3 } " + fault("kind: PAUSE target { role: LEADER } duration_ms: 600")),
       &result);
   expect_ok(result);
   EXPECT_EQ(seen(result, NoteKind::recovered), 3u) << "a pause is no restart";
@@ -308,10 +278,9 @@ TEST(Faults, AJumpOfTheLeadersClockEndsItsTerm) {
 }
 
 TEST(Faults, TriggersWithADeadlineGiveUp) {
-  const RunResult result = run(small(
-      fault("kind: CRASH target { node: 1 }",
-            "when { committed: 40 } deadline_ms: 100") +
-      fault("kind: CRASH target { node: 1 } duration_ms: 100", "at_ms: 700")));
+  const RunResult result =
+      run(small(fault("kind: CRASH target { node: 1 }", "when { committed: 40 } deadline_ms: 100") +
+                fault("kind: CRASH target { node: 1 } duration_ms: 100", "at_ms: 700")));
   expect_ok(result);
   EXPECT_EQ(result.faults_fired[CRASH], 1u);
   EXPECT_EQ(result.faults_idle, 1u);
@@ -319,9 +288,8 @@ TEST(Faults, TriggersWithADeadlineGiveUp) {
 
 // ---- which links a fault cuts: told by who receives Raft messages from whom
 
-// Lines of the trace in which `to` takes a message of `from`, between the
-// fault's start and end.
-bool hears_during_fault(const std::string &trace, int to, int from) {
+// Lines of the trace in which `to` takes a message of `from`, between the fault's start and end.
+bool hears_during_fault(const std::string& trace, int to, int from) {
   size_t line = trace.find("fault 1000001: ");
   const size_t end = trace.find("ends: fault 1000001");
   EXPECT_NE(line, std::string::npos);
@@ -329,29 +297,25 @@ bool hears_during_fault(const std::string &trace, int to, int from) {
   const std::string receiver = "ms  n" + std::to_string(to) + " ";
   const std::string sender = " of n" + std::to_string(from) + " ->";
   while ((line = trace.find('\n', line)) < end) {
-    const std::string text =
-        trace.substr(line + 1, trace.find('\n', line + 1) - line - 1);
-    if (tells(text, receiver) && tells(text, sender))
-      return true;
+    const std::string text = trace.substr(line + 1, trace.find('\n', line + 1) - line - 1);
+    if (tells(text, receiver) && tells(text, sender)) return true;
     ++line;
   }
   return false;
 }
 
-// n1 leads (its clock jumps first), then the fault comes for a second. Requests
-// are many, so that every open link shows in the trace.
-std::string cut_trace(const std::string &fields, int nodes) {
-  return traced(small(
-      "params { nodes: " + std::to_string(nodes) +
-      " duration_ms: 2500 workload { clients: 5 think_us_max: 10000 } } "
-      "fault { kind: " +
-      fields + " trigger { at_ms: 900 } duration_ms: 1000 } " +
-      fault("kind: CLOCK_JUMP target { node: 1 } by_ms: 1000", "at_ms: 20")));
+// n1 leads (its clock jumps first), then the fault comes for a second. Requests are many, so that
+// every open link shows in the trace.
+std::string cut_trace(const std::string& fields, int nodes) {
+  return traced(small("params { nodes: " + std::to_string(nodes) +
+                      " duration_ms: 2500 workload { clients: 5 think_us_max: 10000 } } "
+                      "fault { kind: " +
+                      fields + " trigger { at_ms: 900 } duration_ms: 1000 } " +
+                      fault("kind: CLOCK_JUMP target { node: 1 } by_ms: 1000", "at_ms: 20")));
 }
 
 TEST(Cuts, OneWayIsOnlyOneWay) {
-  const std::string trace =
-      cut_trace("ONE_WAY target { node: 2 } peer { node: 1 }", 3);
+  const std::string trace = cut_trace("ONE_WAY target { node: 2 } peer { node: 1 }", 3);
   EXPECT_TRUE(hears_during_fault(trace, 2, 1));
   EXPECT_FALSE(hears_during_fault(trace, 1, 2));
   EXPECT_TRUE(hears_during_fault(trace, 1, 3));
@@ -366,12 +330,11 @@ TEST(Cuts, PartitionIsBothWays) {
 }
 
 TEST(Cuts, OnlyTheBridgeHearsBothSides) {
-  const std::string trace = cut_trace(
-      "BRIDGE target { node: 3 } peer { node: 1 } peer { node: 2 }", 5);
+  const std::string trace =
+      cut_trace("BRIDGE target { node: 3 } peer { node: 1 } peer { node: 2 }", 5);
   EXPECT_TRUE(hears_during_fault(trace, 2, 1));
   EXPECT_TRUE(hears_during_fault(trace, 3, 1));
-  EXPECT_TRUE(hears_during_fault(trace, 3, 4) ||
-              hears_during_fault(trace, 3, 5));
+  EXPECT_TRUE(hears_during_fault(trace, 3, 4) || hears_during_fault(trace, 3, 5));
   for (const int far : {4, 5}) {
     for (const int near : {1, 2}) {
       EXPECT_FALSE(hears_during_fault(trace, far, near));
@@ -391,15 +354,13 @@ TEST(Cuts, InARingOnlyNeighboursHearEachOther) {
 
 TEST(Cuts, AFlappingLinkComesAndGoes) {
   RunResult result;
-  const RunSpec spec = small(
-      fault("kind: CLOCK_JUMP target { node: 1 } by_ms: 1000", "at_ms: 20") +
-      fault("kind: FLAP target { node: 3 } period_ms: 100 duration_ms: 950",
-            "at_ms: 500"));
+  const RunSpec spec =
+      small(fault("kind: CLOCK_JUMP target { node: 1 } by_ms: 1000", "at_ms: 20") +
+            fault("kind: FLAP target { node: 3 } period_ms: 100 duration_ms: 950", "at_ms: 500"));
   expect_ok(run(spec));
-  const RunResult steady = run(small(fault(
-      "kind: PARTITION target { node: 3 } duration_ms: 950", "at_ms: 500")));
-  // Cut for good n3 would ask for pre-votes, hearing nobody; flapping faster
-  // than its patience not.
+  const RunResult steady =
+      run(small(fault("kind: PARTITION target { node: 3 } duration_ms: 950", "at_ms: 500")));
+  // Cut for good n3 would ask for pre-votes, hearing nobody; flapping faster than its patience not.
   EXPECT_GT(seen(steady, NoteKind::election_timeout), 1u);
   EXPECT_EQ(seen(run(spec), NoteKind::election_timeout), 1u);
   EXPECT_GT(seen(run(spec), NoteKind::probing), 0u);
@@ -409,10 +370,8 @@ TEST(Cuts, OverlappingOnesEndOneByOne) {
   // The same cut twice; when the first one ends the second one still holds.
   const std::string trace = traced(
       small("params { duration_ms: 2500 } " +
-            fault("id: 1 kind: PARTITION target { node: 3 } duration_ms: 400",
-                  "at_ms: 800") +
-            fault("id: 2 kind: PARTITION target { node: 3 } duration_ms: 900",
-                  "at_ms: 900")));
+            fault("id: 1 kind: PARTITION target { node: 3 } duration_ms: 400", "at_ms: 800") +
+            fault("id: 2 kind: PARTITION target { node: 3 } duration_ms: 900", "at_ms: 900")));
   const size_t first_end = trace.find("ends: fault 1:");
   const size_t second_end = trace.find("ends: fault 2:");
   ASSERT_LT(first_end, second_end);
@@ -422,8 +381,7 @@ TEST(Cuts, OverlappingOnesEndOneByOne) {
 }
 
 TEST(Cuts, FromClientsToo) {
-  const std::string fields =
-      "kind: ISOLATE_LEADER target { role: LEADER } duration_ms: 600";
+  const std::string fields = "kind: ISOLATE_LEADER target { role: LEADER } duration_ms: 600";
   const RunResult reached = run(small(fault(fields)));
   const RunResult cut = run(small(fault(fields + " clients: true")));
   expect_ok(reached);
@@ -434,13 +392,12 @@ TEST(Cuts, FromClientsToo) {
 
 TEST(Core, IsHealedWhileTheRestIsFrozen) {
   const std::string trace =
-      traced(small("core: 1 core: 3 " +
-                   fault("kind: PARTITION target { node: 1 }", "at_ms: 600")));
+      traced(small("core: 1 core: 3 " + fault("kind: PARTITION target { node: 1 }", "at_ms: 600")));
   const size_t phase = trace.find("liveness: the core n1 n3 is healed");
   ASSERT_NE(phase, std::string::npos);
   EXPECT_FALSE(tells(trace.substr(phase), "ms  n2 "));
   EXPECT_TRUE(tells(trace.substr(phase), "the core serves"));
 }
 
-} // namespace
-} // namespace tally::sim
+}  // namespace
+}  // namespace tally::sim

@@ -13,10 +13,9 @@
 #include <thread>
 
 #include "core/check.h"
-#include "core/history_reader.h"
-#include "sim/checker.h"
 #include "sim/scenario.h"
 #include "tally_commit.h"
+#include "tools/sim_check.h"
 #include "tools/sim_output.h"
 #include "tools/sim_sweep.h"
 
@@ -234,45 +233,6 @@ int list_command(bool json) {
   return exit;
 }
 
-struct CheckFlags {
-  std::string file;
-  sim::CheckOptions options;
-  bool json = false;
-};
-
-int check_command(const CheckFlags& flags) {
-  std::string text;
-  if (flags.file == "-") {
-    text.assign(std::istreambuf_iterator<char>(std::cin), {});
-  } else if (!read_file(flags.file, text)) {
-    fmt::print(stderr, "tallysim: {}: cannot be read\n", flags.file);
-    return kExitUsage;
-  }
-  History history;
-  std::string error;
-  if (!parse_history(text, flags.file == "-" ? "standard input" : flags.file, history, error)) {
-    return usage_error(error);
-  }
-  const sim::CheckResult result = sim::check_history(history, flags.options);
-  using Verdict = sim::CheckResult::Verdict;
-  const std::string verdict = result.verdict == Verdict::kOk          ? "ok"
-                              : result.verdict == Verdict::kViolation ? "violation"
-                                                                      : "unknown";
-  if (flags.json) {
-    fmt::print(R"({{"verdict":"{}","ops":{},"unknown_used":{},"unknown_unspent":{},"reason":{}}})"
-               "\n",
-               verdict, result.op_count, result.unknown_used_count, result.unknown_unspent_count,
-               result.reason.empty() ? "null" : json_string(result.reason));
-  } else {
-    fmt::print("{}: {} operations; of unknown outcome {} were needed, {} were not\n", verdict,
-               result.op_count, result.unknown_used_count, result.unknown_unspent_count);
-    if (!result.reason.empty()) fmt::print("{}\n", result.reason);
-  }
-  return result.verdict == Verdict::kOk          ? kExitOk
-         : result.verdict == Verdict::kViolation ? kExitViolation
-                                                 : kExitUndecided;
-}
-
 void add_run_flags(CLI::App& command, RunOptions& options) {
   command.add_option("--set", options.assignments,
                      "Set one parameter, e.g. network.loss_ppm=1000; may be repeated")
@@ -333,16 +293,7 @@ int main(int argc, char** argv) {
   list_app.add_flag("--json", list_json, "Print JSON, one object per line");
 
   CheckFlags check;
-  CLI::App& check_app = *app.add_subcommand("check", "Judge a history for linearizability");
-  check_app.add_option("history", check.file, "JSON lines; - reads standard input")->required();
-  check_app.add_option("--initial", check.options.initial, "Value that every counter starts with");
-  check_app.add_option("--budget", check.options.budget, "Search states to visit at most")
-      ->capture_default_str();
-  check_app
-      .add_option("--max-clock-error", check.options.max_clock_error_ns,
-                  "Widen every operation by this many nanoseconds on both sides")
-      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000'000'000}));
-  check_app.add_flag("--json", check.json, "Print JSON");
+  const CLI::App& check_app = add_check_command(app, check);
 
   try {
     app.parse(argc, argv);

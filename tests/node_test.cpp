@@ -1,0 +1,500 @@
+// The driver (core/node): one node of three over a clock, a network and a storage in memory; the
+// test plays the other two and the clients. What is written when, what leaves when, what every
+// client is told.
+#include "core/node.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tally {
+namespace {
+
+using std::chrono::milliseconds;
+
+class MemoryClock final : public Clock {
+ public:
+  Time now() override { return now_; }
+  void set_deadline(Time deadline) override { deadline_ = deadline; }
+
+  Time now_{std::chrono::hours(5)};
+  Time deadline_ = kNever;
+};
+
+class MemoryNetwork final : public Network {
+ public:
+  void send(Envelope&& envelope) override { sent_.push_back(std::move(envelope)); }
+  std::vector<Envelope> sent_;
+};
+
+class MemoryStorage final : public Storage {
+ public:
+  Recovered recover(const Identity&, StorageClient* client) override {
+    client_ = client;
+    return recovered_;
+  }
+  void write(const StorageWrite& write) override {
+    ASSERT_FALSE(in_flight_) << "two writes in flight";
+    in_flight_ = true;
+    writes_.push_back(write);
+  }
+  void complete(bool durable, const std::string& error = {}) {
+    ASSERT_TRUE(in_flight_);
+    in_flight_ = false;
+    client_->on_storage_done(durable, error);
+  }
+
+  Recovered recovered_;
+  StorageClient* client_ = nullptr;
+  bool in_flight_ = false;
+  std::vector<StorageWrite> writes_;
+};
+
+constexpr Endpoint kClient = kFirstClient;
+
+class NodeTest : public ::testing::Test {
+ protected:
+  NodeTest() {
+    config_.identity.node_id = NodeId(1);
+    config_.raft.id = NodeId(1);
+    config_.raft.voters = {NodeId(1), NodeId(2), NodeId(3)};
+    config_.request_timeout = milliseconds(300);
+    config_.incarnation = 1;
+  }
+
+  void start() {
+    node_.emplace(config_, clock_, network_, storage_);
+    node_->start();
+  }
+  void restart() {
+    ++config_.incarnation;
+    storage_.in_flight_ = false;
+    network_.sent_.clear();
+    start();
+  }
+
+  // ---- what comes
+
+  void receive(Endpoint from, Message message) {
+    node_->receive({from, endpoint_of(NodeId(1)), std::move(message)});
+    node_->wake();
+  }
+  void receive(uint64_t from, Message message) {
+    receive(endpoint_of(NodeId(from)), std::move(message));
+  }
+  void request(uint64_t id,
+               std::variant<OpenSessionRequest, IncrementAndGetRequest, GetValueRequest> operation,
+               bool forward = true) {
+    receive(kClient, ClientRequest{id, forward, false, std::move(operation)});
+  }
+  void increment(uint64_t id, int64_t delta = 1, uint64_t sequence = 1, bool forward = true) {
+    request(id, IncrementAndGetRequest{"hits", delta, {}, {}, SessionId(2), sequence, 1}, forward);
+  }
+  void get(uint64_t id, bool forward = true) { request(id, GetValueRequest{"hits"}, forward); }
+
+  void sync() {
+    storage_.complete(true);
+    node_->wake();
+  }
+  void sync_all() {
+    while (storage_.in_flight_) sync();
+  }
+  void pass(Duration time) {
+    clock_.now_ += time;
+    node_->wake();
+  }
+
+  // ---- roles
+
+  void follow(uint64_t leader, uint64_t term = 1) {
+    AppendRequest heartbeat;
+    heartbeat.term = Term(term);
+    receive(leader, heartbeat);
+    sync_all();
+    network_.sent_.clear();
+  }
+  // Elected by n2; its no-op is entry 1, not committed yet.
+  void become_leader() {
+    sync_all();
+    clock_.now_ = clock_.deadline_;
+    node_->wake();
+    receive(2, VoteReply{.term = Term(1), .pre_vote = true, .granted = true});
+    sync_all();
+    receive(2, VoteReply{.term = Term(1), .pre_vote = false, .granted = true});
+    ASSERT_TRUE(node_->raft().is_leader());
+  }
+  // n2 holds everything up to `match`, and has heard the newest append.
+  void acknowledge(uint64_t match) {
+    const auto* append = last_to<AppendRequest>(2);
+    ASSERT_NE(append, nullptr);
+    AppendReply reply;
+    reply.term = append->term;
+    reply.success = true;
+    reply.match_index = LogIndex(match);
+    reply.round = append->round;
+    reply.sent_at = append->sent_at;
+    receive(2, reply);
+  }
+  // Leads with an open session: entries 1 (no-op) and 2 (the session, so its id is 2).
+  void lead_with_session() {
+    start();
+    become_leader();
+    request(100, OpenSessionRequest{});
+    sync_all();
+    acknowledge(2);
+    ASSERT_EQ(answer(100)->value, 2);
+    network_.sent_.clear();
+    storage_.writes_.clear();
+  }
+
+  // ---- what left
+
+  template <class Kind>
+  const Kind* last_to(uint64_t node) const {
+    for (auto it = network_.sent_.rbegin(); it != network_.sent_.rend(); ++it) {
+      if (it->to != endpoint_of(NodeId(node))) continue;
+      if (const auto* message = std::get_if<Kind>(&it->message)) return message;
+    }
+    return nullptr;
+  }
+  const ValueResponse* answer(uint64_t id) const {
+    const ValueResponse* found = nullptr;
+    for (const Envelope& envelope : network_.sent_) {
+      const auto* response = std::get_if<ValueResponse>(&envelope.message);
+      if (response == nullptr || envelope.to != kClient || response->request_id != id) continue;
+      EXPECT_EQ(found, nullptr) << "request " << id << " has two answers";
+      found = response;
+    }
+    return found;
+  }
+  void expect_answer(uint64_t id, Outcome outcome, Reason reason) {
+    const ValueResponse* response = answer(id);
+    ASSERT_NE(response, nullptr) << "request " << id << " has no answer";
+    EXPECT_EQ(to_string(response->outcome), to_string(outcome));
+    EXPECT_EQ(to_string(response->reason), to_string(reason));
+  }
+  bool noted(NoteKind kind) const {
+    for (const Note& note : node_->last_notes()) {
+      if (note.kind == kind) return true;
+    }
+    return false;
+  }
+
+  NodeConfig config_;
+  MemoryClock clock_;
+  MemoryNetwork network_;
+  MemoryStorage storage_;
+  std::optional<Node> node_;
+};
+
+// ---- durability
+
+TEST_F(NodeTest, AVoteLeavesOnlyWhenItIsDurable) {
+  start();
+  sync_all();
+  receive(2, VoteRequest{.term = Term(1),
+                         .pre_vote = false,
+                         .last_log_index = LogIndex(0),
+                         .last_log_term = Term(0)});
+  EXPECT_EQ(last_to<VoteReply>(2), nullptr);
+  ASSERT_EQ(storage_.writes_.back().hard_state, (HardState{Term(1), NodeId(2)}));
+  sync();
+  ASSERT_NE(last_to<VoteReply>(2), nullptr);
+  EXPECT_TRUE(last_to<VoteReply>(2)->granted);
+}
+
+TEST_F(NodeTest, AFollowerAcknowledgesOnlyWhatIsDurable) {
+  start();
+  follow(2);
+  AppendRequest append;
+  append.term = Term(1);
+  append.entries = {Entry{LogIndex(1), Term(1), LogTime(1), EntryType::kNoop, Bytes()}};
+  receive(2, append);
+  EXPECT_EQ(last_to<AppendReply>(2), nullptr);
+  sync();
+  ASSERT_NE(last_to<AppendReply>(2), nullptr);
+  EXPECT_EQ(last_to<AppendReply>(2)->match_index, LogIndex(1));
+}
+
+TEST_F(NodeTest, ALeadersAppendsDoNotWaitForItsDisk) {
+  lead_with_session();
+  increment(1);
+  EXPECT_TRUE(storage_.in_flight_);
+  ASSERT_NE(last_to<AppendRequest>(2), nullptr);
+  EXPECT_EQ(last_to<AppendRequest>(2)->entries.back().index, LogIndex(3));
+}
+
+TEST_F(NodeTest, WhatComesDuringAWriteJoinsTheNextOne) {
+  lead_with_session();
+  for (const uint64_t id : {1u, 2u, 3u}) increment(id, 1, id);
+  ASSERT_EQ(storage_.writes_.size(), 1u);
+  EXPECT_EQ(storage_.writes_[0].entries.size(), 1u);
+  sync();
+  ASSERT_EQ(storage_.writes_.size(), 2u);
+  EXPECT_EQ(storage_.writes_[1].entries.size(), 2u);
+  sync();
+  EXPECT_EQ(storage_.writes_.size(), 2u);
+}
+
+TEST_F(NodeTest, AFailedWriteStopsTheNode) {
+  lead_with_session();
+  increment(1);
+  network_.sent_.clear();
+  storage_.complete(false, "wal-1: input/output error at 4096");
+  EXPECT_FALSE(node_->running());
+  EXPECT_EQ(node_->message(), "wal-1: input/output error at 4096");
+  EXPECT_EQ(clock_.deadline_, kNever);
+  increment(2, 1, 2);
+  pass(std::chrono::seconds(9));
+  EXPECT_TRUE(network_.sent_.empty()) << "a stopped node says nothing";
+}
+
+TEST_F(NodeTest, ADamagedDiskKeepsTheNodeOut) {
+  for (const auto outcome : {Recovered::Outcome::kDamaged, Recovered::Outcome::kRefused}) {
+    storage_.recovered_.outcome = outcome;
+    storage_.recovered_.message = "wal-1: damaged at 4096";
+    start();
+    EXPECT_FALSE(node_->running());
+    EXPECT_EQ(node_->message(), "wal-1: damaged at 4096");
+    increment(1);
+    EXPECT_TRUE(network_.sent_.empty());
+  }
+}
+
+TEST_F(NodeTest, WhatWasRecoveredIsThere) {
+  storage_.recovered_.outcome = Recovered::Outcome::kWhole;
+  storage_.recovered_.hard_state = {Term(4), NodeId(3)};
+  storage_.recovered_.entries = {
+      Entry{LogIndex(1), Term(4), LogTime(1), EntryType::kNoop, Bytes()}};
+  storage_.recovered_.torn_bytes = 12;
+  start();
+  EXPECT_EQ(node_->raft().term(), Term(4));
+  EXPECT_EQ(node_->raft().log().last_index(), LogIndex(1));
+  EXPECT_TRUE(noted(NoteKind::recovered));
+  EXPECT_TRUE(noted(NoteKind::recovered_torn_tail));
+}
+
+// ---- writes and reads at the leader
+
+TEST_F(NodeTest, AnIncrementIsAnsweredWhenItIsCommitted) {
+  lead_with_session();
+  increment(1, 5);
+  sync();
+  EXPECT_EQ(answer(1), nullptr);
+  acknowledge(3);
+  expect_answer(1, Outcome::kOk, Reason::kNone);
+  EXPECT_EQ(answer(1)->value, 5);
+}
+
+TEST_F(NodeTest, ARetryIsAnsweredAndNotExecuted) {
+  lead_with_session();
+  increment(1, 5);
+  increment(2, 5);  // the same session and sequence
+  sync_all();
+  acknowledge(4);
+  EXPECT_EQ(answer(1)->value, 5);
+  EXPECT_EQ(answer(2)->value, 5);
+  EXPECT_TRUE(noted(NoteKind::retry_answered_from_session));
+}
+
+TEST_F(NodeTest, AReadWaitsForTheLeadersFirstCommitAndForAQuorum) {
+  start();
+  become_leader();
+  get(1);
+  EXPECT_EQ(answer(1), nullptr);
+  sync_all();
+  EXPECT_EQ(answer(1), nullptr) << "nobody else has confirmed the leader";
+  acknowledge(1);  // commits the no-op of this term; only now a read's index is known
+  pass(config_.raft.heartbeat_interval);
+  acknowledge(1);
+  expect_answer(1, Outcome::kOk, Reason::kNone);
+}
+
+TEST_F(NodeTest, AReadSeesAllThatWasAnsweredBefore) {
+  lead_with_session();
+  increment(1, 5);
+  sync_all();
+  acknowledge(3);
+  get(2);
+  EXPECT_EQ(answer(2), nullptr);
+  acknowledge(3);
+  expect_answer(2, Outcome::kOk, Reason::kNone);
+  EXPECT_EQ(answer(2)->value, 5);
+}
+
+TEST_F(NodeTest, ABadNameIsRejectedAtOnce) {
+  lead_with_session();
+  request(1, GetValueRequest{""});
+  request(2, IncrementAndGetRequest{std::string(256, 'x'), 1, {}, {}, SessionId(2), 1, 1});
+  expect_answer(1, Outcome::kRejected, Reason::kBadRequest);
+  expect_answer(2, Outcome::kRejected, Reason::kBadRequest);
+  EXPECT_TRUE(storage_.writes_.empty());
+}
+
+TEST_F(NodeTest, WaitingIsBounded) {
+  config_.waiting_count_max = 2;
+  lead_with_session();
+  increment(1, 1, 1);
+  get(2);
+  EXPECT_EQ(node_->waiting_count(), 2u);
+  increment(3, 1, 2);
+  get(4);
+  expect_answer(3, Outcome::kNotApplied, Reason::kBusy);
+  expect_answer(4, Outcome::kNotApplied, Reason::kBusy);
+  EXPECT_EQ(node_->raft().log().last_index(), LogIndex(3)) << "refused means not proposed";
+}
+
+TEST_F(NodeTest, WhoWaitsTooLongIsToldTheTruth) {
+  lead_with_session();
+  increment(1);
+  get(2);
+  EXPECT_LE(clock_.deadline_, clock_.now_ + config_.request_timeout);
+  pass(config_.request_timeout - milliseconds(1));
+  EXPECT_EQ(answer(1), nullptr);
+  pass(milliseconds(1));
+  expect_answer(1, Outcome::kUnknown, Reason::kTimedOut);
+  expect_answer(2, Outcome::kNotApplied, Reason::kTimedOut);
+  sync_all();
+  acknowledge(3);  // committed after all: nobody is told again
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(3));
+  EXPECT_EQ(node_->waiting_count(), 0u);
+  expect_answer(1, Outcome::kUnknown, Reason::kTimedOut);
+}
+
+TEST_F(NodeTest, WhoLosesTheLeaderIsToldTheTruth) {
+  lead_with_session();
+  increment(1);
+  get(2);
+  AppendRequest heartbeat;
+  heartbeat.term = Term(2);
+  receive(3, heartbeat);
+  expect_answer(1, Outcome::kUnknown, Reason::kLeadershipLost);
+  expect_answer(2, Outcome::kNotApplied, Reason::kLeadershipLost);
+  EXPECT_EQ(node_->waiting_count(), 0u);
+}
+
+// ---- at a follower
+
+TEST_F(NodeTest, WithoutALeaderARequestIsRefused) {
+  start();
+  increment(1);
+  expect_answer(1, Outcome::kNotApplied, Reason::kNotLeader);
+  EXPECT_EQ(answer(1)->leader_hint, kNoNode);
+}
+
+TEST_F(NodeTest, AFollowerRedirectsWhoAsksForIt) {
+  start();
+  follow(3);
+  increment(1, 1, 1, /*forward=*/false);
+  expect_answer(1, Outcome::kNotApplied, Reason::kNotLeader);
+  EXPECT_EQ(answer(1)->leader_hint, NodeId(3));
+  EXPECT_EQ(last_to<ClientRequest>(3), nullptr);
+}
+
+TEST_F(NodeTest, AFollowerPassesARequestOnAndTheAnswerBack) {
+  start();
+  follow(3);
+  increment(77);
+  const ClientRequest passed = *last_to<ClientRequest>(3);
+  EXPECT_TRUE(passed.forwarded);
+  EXPECT_EQ(answer(77), nullptr);
+  receive(3, ValueResponse{passed.request_id, Outcome::kOk, Reason::kNone, 9, kNoNode, ""});
+  expect_answer(77, Outcome::kOk, Reason::kNone);
+  EXPECT_EQ(answer(77)->value, 9);
+  EXPECT_EQ(node_->waiting_count(), 0u);
+}
+
+TEST_F(NodeTest, ARequestIsNeverPassedOnTwice) {
+  start();
+  follow(3);
+  receive(2, ClientRequest{5, true, /*forwarded=*/true, GetValueRequest{"hits"}});
+  EXPECT_EQ(last_to<ClientRequest>(3), nullptr);
+  ASSERT_NE(last_to<ValueResponse>(2), nullptr);
+  EXPECT_EQ(last_to<ValueResponse>(2)->outcome, Outcome::kNotApplied);
+}
+
+TEST_F(NodeTest, AForwardedWriteIsNeverSaidToBeNotApplied) {
+  start();
+  follow(3);
+  increment(1);
+  const uint64_t write = last_to<ClientRequest>(3)->request_id;
+  get(2);
+  const uint64_t read = last_to<ClientRequest>(3)->request_id;
+  for (const uint64_t id : {write, read}) {
+    receive(3, ValueResponse{id, Outcome::kNotApplied, Reason::kBusy, 0, NodeId(2), "busy"});
+  }
+  expect_answer(1, Outcome::kUnknown, Reason::kBusy);
+  expect_answer(2, Outcome::kNotApplied, Reason::kBusy);
+  EXPECT_EQ(answer(1)->leader_hint, NodeId(2));
+}
+
+TEST_F(NodeTest, AForwardedRequestTimesOut) {
+  start();
+  follow(3);
+  increment(1);
+  const uint64_t passed = last_to<ClientRequest>(3)->request_id;
+  get(2);
+  pass(config_.request_timeout);
+  expect_answer(1, Outcome::kUnknown, Reason::kTimedOut);
+  expect_answer(2, Outcome::kNotApplied, Reason::kTimedOut);
+  receive(3, ValueResponse{passed, Outcome::kOk, Reason::kNone, 9, kNoNode, ""});
+  EXPECT_TRUE(noted(NoteKind::forward_answer_late));
+  expect_answer(1, Outcome::kUnknown, Reason::kTimedOut);
+}
+
+TEST_F(NodeTest, AnswersMayComeInAnyOrderAndTwice) {
+  start();
+  follow(3);
+  std::vector<uint64_t> passed;
+  for (const uint64_t id : {1u, 2u, 3u}) {
+    get(id);
+    passed.push_back(last_to<ClientRequest>(3)->request_id);
+  }
+  for (const size_t i : {2u, 0u, 0u, 1u, 2u}) {
+    receive(3, ValueResponse{passed[i], Outcome::kOk, Reason::kNone, static_cast<int64_t>(i),
+                             kNoNode, ""});
+  }
+  for (const uint64_t id : {1u, 2u, 3u}) {
+    ASSERT_NE(answer(id), nullptr);  // which also counts them
+    EXPECT_EQ(answer(id)->value, static_cast<int64_t>(id) - 1);
+  }
+  EXPECT_EQ(node_->waiting_count(), 0u);
+}
+
+TEST_F(NodeTest, AnAnswerFromBeforeARestartIsNobodys) {
+  start();
+  follow(3);
+  increment(1);
+  const uint64_t old = last_to<ClientRequest>(3)->request_id;
+  restart();
+  follow(3);
+  increment(1);
+  EXPECT_NE(last_to<ClientRequest>(3)->request_id, old);
+  receive(3, ValueResponse{old, Outcome::kOk, Reason::kNone, 9, kNoNode, ""});
+  EXPECT_TRUE(noted(NoteKind::forward_answer_late));
+  EXPECT_EQ(answer(1), nullptr);
+}
+
+// ---- options
+
+TEST_F(NodeTest, OptionsThatDoNotFitAreNamed) {
+  EXPECT_EQ(config_error(config_), "");
+  NodeConfig config = config_;
+  config.waiting_count_max = 0;
+  EXPECT_NE(config_error(config).find("wait"), std::string::npos);
+  config = config_;
+  config.request_timeout = Duration(0);
+  EXPECT_NE(config_error(config).find("request timeout"), std::string::npos);
+  config = config_;
+  config.identity.node_id = NodeId(2);
+  EXPECT_NE(config_error(config).find("two nodes"), std::string::npos);
+  config = config_;
+  config.session_limits.session_count_max = 0;
+  EXPECT_NE(config_error(config).find("session"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tally
