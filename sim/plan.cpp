@@ -251,7 +251,7 @@ std::string complete_plan(std::vector<Fault>& plan, const Params& params) {
   int64_t position = 0;
   for (Fault& fault : plan) {
     ++position;
-    if (!fault.has_id()) fault.set_id(1'000'000 + position);
+    if (!fault.has_id()) fault.set_id(position);
     if (!ids.insert(fault.id()).second) return fmt::format("two faults have id {}", fault.id());
     const std::string error = fault_error(fault, params);
     if (!error.empty()) return fmt::format("fault {} {}", position, error);
