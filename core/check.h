@@ -24,10 +24,9 @@ CheckHandler set_check_handler(CheckHandler handler);
 
 // CHECK(condition) or CHECK(condition, "format {}", arguments...). Arguments are evaluated only on
 // failure.
-#define CHECK(condition, ...)                                    \
-  do {                                                           \
-    if (!(condition)) [[unlikely]] {                             \
-      ::tally::check_failed(__FILE__, __LINE__, #condition,      \
-                            ::fmt::format("" __VA_ARGS__));      \
-    }                                                            \
+#define CHECK(condition, ...)                                                               \
+  do {                                                                                      \
+    if (!(condition)) [[unlikely]] {                                                        \
+      ::tally::check_failed(__FILE__, __LINE__, #condition, ::fmt::format("" __VA_ARGS__)); \
+    }                                                                                       \
   } while (false)

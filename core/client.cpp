@@ -36,21 +36,16 @@ void Client::start(Time now, uint64_t operation_id, Operation operation) {
 }
 
 void Client::on_response(Time now, NodeId from, const ValueResponse& response) {
-  const auto found = std::find_if(
-      requests_.begin(), requests_.end(), [&](const Request& request) {
-        return request.number == response.request_id >> kAttemptBits;
-      });
+  const auto found = std::find_if(requests_.begin(), requests_.end(), [&](const Request& request) {
+    return request.number == response.request_id >> kAttemptBits;
+  });
   if (found == requests_.end()) return;  // decided already, or given up
   Request& request = *found;
   const uint64_t attempt = response.request_id & ((uint64_t{1} << kAttemptBits) - 1);
   const bool newest = attempt == request.attempt_count && request.in_flight;
   switch (response.outcome) {
-    case Outcome::kOk:
-      finish(request, Outcome::kOk, Reason::kNone, response.value);
-      break;
-    case Outcome::kRejected:
-      on_rejection(now, request, response.reason);
-      break;
+    case Outcome::kOk: finish(request, Outcome::kOk, Reason::kNone, response.value); break;
+    case Outcome::kRejected: on_rejection(now, request, response.reason); break;
     case Outcome::kUnknown:
     case Outcome::kNotApplied:
       // An older attempt's failure tells nothing new: it counted as unknown when given up.
@@ -70,9 +65,7 @@ void Client::on_response(Time now, NodeId from, const ValueResponse& response) {
 void Client::on_rejection(Time now, Request& request, Reason reason) {
   switch (reason) {
     case Reason::kBounds:
-    case Reason::kOverflow:
-      finish(request, Outcome::kRejected, reason);
-      return;
+    case Reason::kOverflow: finish(request, Outcome::kRejected, reason); return;
     case Reason::kExpired:
       // This attempt executed nothing and, the session being gone, none of its kind ever will;
       // an earlier one may have been executed before the session ended.
@@ -80,9 +73,7 @@ void Client::on_rejection(Time now, Request& request, Reason reason) {
       lose_session();
       if (request.maybe_applied && !request.finished) finish_undecided(request, reason);
       return;
-    case Reason::kSessionsFull:
-      try_again(now, request, /*at_once=*/false);
-      return;
+    case Reason::kSessionsFull: try_again(now, request, /*at_once=*/false); return;
     default:
       request.in_flight = false;
       finish_undecided(request, reason);
@@ -143,9 +134,9 @@ void Client::maybe_open_session() {
                       std::any_of(requests_.begin(), requests_.end(), [](const Request& request) {
                         return !request.finished && is_write(request);
                       });
-  const auto opener = std::find_if(
-      requests_.begin(), requests_.end(),
-      [](const Request& request) { return !request.finished && !request.operation; });
+  const auto opener = std::find_if(requests_.begin(), requests_.end(), [](const Request& request) {
+    return !request.finished && !request.operation;
+  });
   if (!wanted && opener != requests_.end()) opener->finished = true;
   if (!wanted || opener != requests_.end()) return;
   Request request;

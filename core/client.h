@@ -19,8 +19,8 @@
 namespace tally {
 
 struct ClientConfig {
-  std::vector<NodeId> nodes;  // where the service is; at least one
-  uint64_t seed = 0;          // of the choice of nodes and of backoff
+  std::vector<NodeId> nodes;                              // where the service is; at least one
+  uint64_t seed = 0;                                      // of the choice of nodes and of backoff
   Duration attempt_timeout = std::chrono::seconds(1);     // then the next node is tried
   Duration operation_timeout = std::chrono::seconds(10);  // then the operation ends
   // Before trying again what was refused; doubled with each attempt, to 16 times this.
@@ -50,7 +50,7 @@ class Client {
     uint64_t operation_id;
     Outcome outcome;
     Reason reason;
-    int64_t value;                  // kOk only
+    int64_t value;                      // kOk only
     std::optional<Time> first_sent_at;  // empty when no request of the operation ever left
   };
 
@@ -78,15 +78,15 @@ class Client {
 
  private:
   struct Request {
-    uint64_t number = 0;                 // never used twice by this client
+    uint64_t number = 0;  // never used twice by this client
     uint64_t operation_id = 0;
     std::optional<Operation> operation;  // empty: this opens the session
     Time ends_at;
-    uint64_t sequence = 0;   // of an increment, from its first sending on in this session
+    uint64_t sequence = 0;  // of an increment, from its first sending on in this session
     uint64_t attempt_count = 0;
-    bool in_flight = false;  // an attempt is unanswered
-    NodeId target;           // of that attempt
-    Time wake_at;            // end of the attempt's time, or of a backoff
+    bool in_flight = false;      // an attempt is unanswered
+    NodeId target;               // of that attempt
+    Time wake_at;                // end of the attempt's time, or of a backoff
     bool maybe_applied = false;  // an earlier attempt may have been, or may yet be, applied
     bool finished = false;       // answered; dropped before the call returns
     std::optional<Time> first_sent_at;
@@ -105,9 +105,9 @@ class Client {
   static bool is_write(const Request& request);
 
   const ClientConfig config_;
-  size_t node_ = 0;              // index of the node that requests go to
-  SessionId session_;            // 0: none open
-  uint64_t next_sequence_ = 1;   // within the session
+  size_t node_ = 0;             // index of the node that requests go to
+  SessionId session_;           // 0: none open
+  uint64_t next_sequence_ = 1;  // within the session
   uint64_t request_count_ = 0;
   size_t open_count_ = 0;
   std::vector<Request> requests_;  // open ones, oldest first

@@ -112,10 +112,10 @@ FrameStatus read_header(std::string_view bytes, Header& header, std::string& err
   header.to = Endpoint(get_little_endian<uint64_t>(at + kToAt));
 
   if (header.body_bytes > kFrameBodyBytesMax || header.entries_bytes > kFrameEntriesBytesMax) {
-    error = fmt::format("a frame with a body of {} bytes and {} bytes of entries; the limits are "
-                        "{} and {}",
-                        header.body_bytes, header.entries_bytes, kFrameBodyBytesMax,
-                        kFrameEntriesBytesMax);
+    error = fmt::format(
+        "a frame with a body of {} bytes and {} bytes of entries; the limits are "
+        "{} and {}",
+        header.body_bytes, header.entries_bytes, kFrameBodyBytesMax, kFrameEntriesBytesMax);
     return FrameStatus::kTooLarge;
   }
   if (at[kZeroAt] != 0 || at[kZeroAt + 1] != 0 || at[kZeroAt + 2] != 0) {
@@ -147,8 +147,8 @@ size_t append_entries(const AppendRequest& append, std::string& out) {
   const size_t start = out.size();
   LogIndex index = append.prev_log_index;
   for (const Entry& entry : append.entries) {
-    CHECK(entry.index == ++index, "sending entry {} in the place of entry {}",
-          entry.index.value(), index.value());
+    CHECK(entry.index == ++index, "sending entry {} in the place of entry {}", entry.index.value(),
+          index.value());
     append_entry_record(entry, out);
   }
   const size_t entries_bytes = out.size() - start;
@@ -194,10 +194,10 @@ FrameStatus decode_frame(std::string_view bytes, GroupId expected, Envelope& out
   if (status != FrameStatus::kOk) return status;
   // Said before the rest has arrived: nothing of another group's frame is ever waited for.
   if (header.group != expected) {
-    error = fmt::format("a frame of cluster {:016x} group {:016x}, this is cluster {:016x} group "
-                        "{:016x}; check the addresses and names of --peers and --cluster",
-                        header.group.cluster_id, header.group.group_id, expected.cluster_id,
-                        expected.group_id);
+    error = fmt::format(
+        "a frame of cluster {:016x} group {:016x}, this is cluster {:016x} group "
+        "{:016x}; check the addresses and names of --peers and --cluster",
+        header.group.cluster_id, header.group.group_id, expected.cluster_id, expected.group_id);
     return FrameStatus::kWrongGroup;
   }
   const size_t rest_bytes = header.body_bytes + header.entries_bytes;

@@ -189,8 +189,8 @@ std::string_view read(const wire::ClientRequest& from, ClientRequest& to) {
   to.request_id = from.request_id();
   to.forward = from.forward();
   to.forwarded = from.forwarded();
-  const int operation_count = int{from.has_open_session()} + int{from.has_increment()} +
-                              int{from.has_get()};
+  const int operation_count =
+      int{from.has_open_session()} + int{from.has_increment()} + int{from.has_get()};
   if (operation_count != 1) return "its request has not exactly one operation";
   if (from.has_increment()) {
     return read_increment(from.increment(), hold<IncrementAndGetRequest>(to.operation));

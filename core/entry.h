@@ -28,8 +28,8 @@ struct Entry {
 
 // Must be durable before any message that shows it leaves the node (thesis §3.8).
 struct HardState {
-  Term term;          // latest term seen; never goes back
-  NodeId voted_for;   // candidate that got this node's vote in `term`; kNoNode when none
+  Term term;         // latest term seen; never goes back
+  NodeId voted_for;  // candidate that got this node's vote in `term`; kNoNode when none
 
   friend bool operator==(const HardState&, const HardState&) = default;
 };

@@ -40,10 +40,10 @@ class Network {
 
 enum class DiskStatus : uint8_t {
   kOk,
-  kNotFound,      // no such file
-  kExists,        // create: the name is taken
-  kNoSpace,       // nothing, or only a prefix, was written; what was there before is intact
-  kIoError,       // read or write failed; the content of the range is unknown
+  kNotFound,  // no such file
+  kExists,    // create: the name is taken
+  kNoSpace,   // nothing, or only a prefix, was written; what was there before is intact
+  kIoError,   // read or write failed; the content of the range is unknown
 };
 std::string_view to_string(DiskStatus status);
 

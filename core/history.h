@@ -29,9 +29,9 @@ struct Operation {
   int64_t delta = 0;             // kAdd only
   std::optional<int64_t> lower;  // inclusive bounds the client asked for, on the new value
   std::optional<int64_t> upper;
-  int64_t invoke_ns = 0;                 // the actual first send
-  std::optional<int64_t> return_ns;      // empty: the lane ended without an answer
-  int64_t value = 0;                     // kOk only
+  int64_t invoke_ns = 0;             // the actual first send
+  std::optional<int64_t> return_ns;  // empty: the lane ended without an answer
+  int64_t value = 0;                 // kOk only
 };
 
 using History = std::vector<Operation>;

@@ -16,7 +16,18 @@ namespace {
 namespace ondemand = simdjson::ondemand;
 
 enum Field : unsigned {
-  kClient, kSeq, kOp, kCounter, kDelta, kInvoke, kReturn, kStatus, kValue, kReason, kLower, kUpper,
+  kClient,
+  kSeq,
+  kOp,
+  kCounter,
+  kDelta,
+  kInvoke,
+  kReturn,
+  kStatus,
+  kValue,
+  kReason,
+  kLower,
+  kUpper,
   kFieldCount
 };
 constexpr std::array<std::string_view, kFieldCount> kFieldNames = {
@@ -174,9 +185,10 @@ class LineReader {
       return fmt::format("\"return\" is null on {}; give the time of the answer", status);
     }
     if (*operation.return_ns < operation.invoke_ns) {
-      return fmt::format("returns at {}, before its invoke at {}; both must be read from one "
-                         "monotonic clock",
-                         *operation.return_ns, operation.invoke_ns);
+      return fmt::format(
+          "returns at {}, before its invoke at {}; both must be read from one "
+          "monotonic clock",
+          *operation.return_ns, operation.invoke_ns);
     }
     return {};
   }
@@ -249,9 +261,9 @@ class LaneWatch {
 };
 
 struct Conflict {
-  size_t first = 0;   // positions in the history
-  size_t second = 0;  // the one to complain about
-  std::string reason; // empty when there is no conflict
+  size_t first = 0;    // positions in the history
+  size_t second = 0;   // the one to complain about
+  std::string reason;  // empty when there is no conflict
 };
 
 // The positions of `history` ordered by `key` of the operation, then by position.

@@ -24,9 +24,7 @@ class Log {
   LogIndex base_index() const { return LogIndex(0); }
   LogIndex last_index() const { return LogIndex(entries_.size()); }
   Term last_term() const { return term_at(last_index()); }
-  LogTime last_log_time() const {
-    return entries_.empty() ? LogTime(0) : entries_.back().log_time;
-  }
+  LogTime last_log_time() const { return entries_.empty() ? LogTime(0) : entries_.back().log_time; }
 
   // REQUIRES: base_index() <= index <= last_index()
   Term term_at(LogIndex index) const {

@@ -103,9 +103,9 @@ struct GetValueRequest {
 };
 
 struct ClientRequest {
-  uint64_t request_id = 0;    // chosen by the sender, echoed in the answer; names one attempt
-  bool forward = true;        // a node that does not lead passes it on; false: answers with a hint
-  bool forwarded = false;     // set by the node that passed it on; never passed on twice
+  uint64_t request_id = 0;  // chosen by the sender, echoed in the answer; names one attempt
+  bool forward = true;      // a node that does not lead passes it on; false: answers with a hint
+  bool forwarded = false;   // set by the node that passed it on; never passed on twice
   std::variant<OpenSessionRequest, IncrementAndGetRequest, GetValueRequest> operation;
 };
 

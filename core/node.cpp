@@ -140,8 +140,8 @@ void Node::admit(Envelope&& envelope, Time now) {
   const uint64_t context = next_context_++;
   const Time deadline = now + config_.request_timeout;
   if (get != nullptr) {
-    reads_.push_back({context, client, request.request_id, deadline, LogIndex(0), false,
-                      std::move(get->name)});
+    reads_.push_back(
+        {context, client, request.request_id, deadline, LogIndex(0), false, std::move(get->name)});
     inputs_.emplace_back(ReadRequest{context});
     return;
   }
@@ -276,18 +276,12 @@ void Node::apply_committed() {
 void Node::note_apply(const ApplyResult& result) {
   if (result.duplicate) note(NoteKind::retry_answered_from_session);
   switch (result.reason) {
-    case Reason::kExpired:
-      return note(NoteKind::session_unknown);
-    case Reason::kSessionsFull:
-      return note(NoteKind::session_table_full);
-    case Reason::kStaleSequence:
-      return note(NoteKind::stale_sequence_refused);
-    case Reason::kBounds:
-      return note(NoteKind::rejected_bounds);
-    case Reason::kOverflow:
-      return note(NoteKind::rejected_overflow);
-    default:
-      return;
+    case Reason::kExpired: return note(NoteKind::session_unknown);
+    case Reason::kSessionsFull: return note(NoteKind::session_table_full);
+    case Reason::kStaleSequence: return note(NoteKind::stale_sequence_refused);
+    case Reason::kBounds: return note(NoteKind::rejected_bounds);
+    case Reason::kOverflow: return note(NoteKind::rejected_overflow);
+    default: return;
   }
 }
 

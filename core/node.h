@@ -71,9 +71,7 @@ class Node final : public StorageClient {
   const std::vector<Note>& last_notes() const { return notes_; }
   // Everything handed to storage up to this persist number is durable.
   uint64_t durable_number() const { return durable_number_; }
-  size_t waiting_count() const {
-    return writes_.size() + reads_.size() + forwards_.size();
-  }
+  size_t waiting_count() const { return writes_.size() + reads_.size() + forwards_.size(); }
 
  private:
   // A proposal whose client waits. In log order.
@@ -145,13 +143,13 @@ class Node final : public StorageClient {
   };
   std::deque<SendAfter> send_after_;
   bool hard_state_owed_ = false;
-  LogIndex entries_owed_from_;     // 0: none
-  uint64_t owed_number_ = 0;       // newest number handed out by Raft
+  LogIndex entries_owed_from_;  // 0: none
+  uint64_t owed_number_ = 0;    // newest number handed out by Raft
   bool write_in_flight_ = false;
   uint64_t in_flight_number_ = 0;  // what the write in flight covers
   uint64_t durable_number_ = 0;
-  bool synced_news_ = false;       // a sync completed since the last step
-  StorageWrite write_;             // reused
+  bool synced_news_ = false;  // a sync completed since the last step
+  StorageWrite write_;        // reused
 
   // Contexts and forward ids count up, so position = number - that of the front.
   std::deque<WaitingWrite> writes_;

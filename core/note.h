@@ -1,8 +1,8 @@
 // Notes: the closed list of things worth telling that happen inside a node, and why.
 //
-// Each is a line of the narrated trace and a probe of coverage: a sweep counts them, and a note that
-// no seed ever lights is a part of Raft that no test reached. Notes steer nothing and are in no
-// digest.
+// Each is a line of the narrated trace and a probe of coverage: a sweep counts them, and a note
+// that no seed ever lights is a part of Raft that no test reached. Notes steer nothing and are in
+// no digest.
 #pragma once
 
 #include <cstddef>
@@ -13,55 +13,55 @@
 
 // X(name, text). In the text {p} is the peer, {a} and {b} are the two numbers.
 #define TALLY_NOTES(X)                                                                             \
-  X(election_timeout, "hears no leader: asks for pre-votes for term {a}")                         \
-  X(pre_vote_granted, "pre-vote for n{p} granted: term {a}")                                      \
-  X(pre_vote_refused_log_behind, "pre-vote for n{p} refused: its log ends at {a}, mine at {b}")   \
-  X(pre_vote_refused_leader_alive, "pre-vote for n{p} refused: leader heard lately")              \
-  X(pre_vote_refused_stale_term, "pre-vote for n{p} refused: it asks for term {a}, mine is {b}")  \
-  X(became_candidate, "pre-votes of a quorum: campaigns in term {a}")                             \
-  X(vote_granted, "vote for n{p} granted in term {a}")                                            \
-  X(vote_granted_again, "vote for n{p} in term {a} repeated")                                     \
-  X(vote_refused_log_behind, "vote for n{p} refused: its log ends at {a}, mine at {b}")           \
-  X(vote_refused_already_voted, "vote for n{p} refused: voted for n{a} in term {b}")              \
-  X(vote_refused_leader_alive, "vote for n{p} refused: leader heard lately")                      \
-  X(vote_refused_stale_term, "vote for n{p} refused: it asks for term {a}, mine is {b}")          \
-  X(vote_reply_ignored, "vote of n{p} not counted: it is of term {a}, now it is {b}")                  \
-  X(became_leader, "elected leader of term {a}, log ends at {b}")                                 \
-  X(higher_term_seen, "term {a} seen from n{p}: follows, mine was {b}")                           \
-  X(leader_found, "follows n{p}, leader of term {a}")                                             \
-  X(candidate_yields, "stops campaigning: n{p} leads term {a}")                                   \
-  X(stepped_down_higher_term, "no longer leader: n{p} is at term {a}")                            \
-  X(stepped_down_no_quorum, "no longer leader of term {a}: no quorum answered in time")           \
-  X(stepped_down_slow_disk, "no longer leader of term {a}: its disk has not synced in time")      \
-  X(entries_appended, "appended up to {b} from n{p} (first new one {a})")                         \
-  X(entries_already_held, "nothing new from n{p}: holds everything up to {a}")                    \
-  X(append_refused_stale_term, "append of n{p} refused: its term is {a}, mine {b}")               \
-  X(append_refused_log_short, "append of n{p} refused: needs {a}, log ends at {b}")               \
-  X(append_refused_term_differs, "append of n{p} refused: entry {a} has another term here")       \
-  X(log_truncated, "entries from {a} on conflict with the leader's: dropped {b}")                 \
-  X(append_reply_ignored_stale, "answer of n{p} not counted: it is of term {a}, now it is {b}")        \
-  X(refusal_ignored_stale, "refusal of n{p} ignored: it speaks of {a}, matched is {b}")           \
-  X(probing, "n{p} lacks an entry: tries again from {a}")                                         \
-  X(pipelining, "n{p} matches up to {a}: streams entries")                                        \
-  X(pipeline_full, "n{p} has {a} appends unanswered: waits")                                      \
-  X(committed, "committed up to {a}")                                                             \
-  X(commit_waits_for_own_term, "a quorum holds {a}, of older term {b}: waits for an own entry")   \
-  X(read_confirmed, "still leader, a quorum says: {a} reads may go on at {b}")                    \
-  X(read_failed, "no longer leader: {a} reads fail")                                              \
-  X(recovered, "starts from disk: term {a}, log ends at {b}")                                     \
-  X(recovered_torn_tail, "a torn tail of {a} bytes was cut from the log")                         \
-  X(request_forwarded, "passes a request on to n{p}")                                             \
-  X(request_refused_no_leader, "request refused: knows no leader")                                \
-  X(request_refused_redirect, "request refused: n{p} leads")                                      \
-  X(request_refused_busy, "request refused: {a} wait already")                                    \
-  X(request_timed_out, "a request waited too long: its outcome is unknown")                       \
-  X(request_lost_leadership, "{a} waiting requests: leadership lost, outcome unknown")            \
-  X(retry_answered_from_session, "retry answered from its session, not executed again")           \
-  X(session_unknown, "request refused: its session is unknown or expired")                        \
-  X(session_table_full, "session refused: the table is full")                                     \
-  X(stale_sequence_refused, "request refused: its sequence is below the session's first open one")\
-  X(rejected_bounds, "increment refused: outside its bounds")                                     \
-  X(rejected_overflow, "increment refused: 64 bits overflow")                                     \
+  X(election_timeout, "hears no leader: asks for pre-votes for term {a}")                          \
+  X(pre_vote_granted, "pre-vote for n{p} granted: term {a}")                                       \
+  X(pre_vote_refused_log_behind, "pre-vote for n{p} refused: its log ends at {a}, mine at {b}")    \
+  X(pre_vote_refused_leader_alive, "pre-vote for n{p} refused: leader heard lately")               \
+  X(pre_vote_refused_stale_term, "pre-vote for n{p} refused: it asks for term {a}, mine is {b}")   \
+  X(became_candidate, "pre-votes of a quorum: campaigns in term {a}")                              \
+  X(vote_granted, "vote for n{p} granted in term {a}")                                             \
+  X(vote_granted_again, "vote for n{p} in term {a} repeated")                                      \
+  X(vote_refused_log_behind, "vote for n{p} refused: its log ends at {a}, mine at {b}")            \
+  X(vote_refused_already_voted, "vote for n{p} refused: voted for n{a} in term {b}")               \
+  X(vote_refused_leader_alive, "vote for n{p} refused: leader heard lately")                       \
+  X(vote_refused_stale_term, "vote for n{p} refused: it asks for term {a}, mine is {b}")           \
+  X(vote_reply_ignored, "vote of n{p} not counted: it is of term {a}, now it is {b}")              \
+  X(became_leader, "elected leader of term {a}, log ends at {b}")                                  \
+  X(higher_term_seen, "term {a} seen from n{p}: follows, mine was {b}")                            \
+  X(leader_found, "follows n{p}, leader of term {a}")                                              \
+  X(candidate_yields, "stops campaigning: n{p} leads term {a}")                                    \
+  X(stepped_down_higher_term, "no longer leader: n{p} is at term {a}")                             \
+  X(stepped_down_no_quorum, "no longer leader of term {a}: no quorum answered in time")            \
+  X(stepped_down_slow_disk, "no longer leader of term {a}: its disk has not synced in time")       \
+  X(entries_appended, "appended up to {b} from n{p} (first new one {a})")                          \
+  X(entries_already_held, "nothing new from n{p}: holds everything up to {a}")                     \
+  X(append_refused_stale_term, "append of n{p} refused: its term is {a}, mine {b}")                \
+  X(append_refused_log_short, "append of n{p} refused: needs {a}, log ends at {b}")                \
+  X(append_refused_term_differs, "append of n{p} refused: entry {a} has another term here")        \
+  X(log_truncated, "entries from {a} on conflict with the leader's: dropped {b}")                  \
+  X(append_reply_ignored_stale, "answer of n{p} not counted: it is of term {a}, now it is {b}")    \
+  X(refusal_ignored_stale, "refusal of n{p} ignored: it speaks of {a}, matched is {b}")            \
+  X(probing, "n{p} lacks an entry: tries again from {a}")                                          \
+  X(pipelining, "n{p} matches up to {a}: streams entries")                                         \
+  X(pipeline_full, "n{p} has {a} appends unanswered: waits")                                       \
+  X(committed, "committed up to {a}")                                                              \
+  X(commit_waits_for_own_term, "a quorum holds {a}, of older term {b}: waits for an own entry")    \
+  X(read_confirmed, "still leader, a quorum says: {a} reads may go on at {b}")                     \
+  X(read_failed, "no longer leader: {a} reads fail")                                               \
+  X(recovered, "starts from disk: term {a}, log ends at {b}")                                      \
+  X(recovered_torn_tail, "a torn tail of {a} bytes was cut from the log")                          \
+  X(request_forwarded, "passes a request on to n{p}")                                              \
+  X(request_refused_no_leader, "request refused: knows no leader")                                 \
+  X(request_refused_redirect, "request refused: n{p} leads")                                       \
+  X(request_refused_busy, "request refused: {a} wait already")                                     \
+  X(request_timed_out, "a request waited too long: its outcome is unknown")                        \
+  X(request_lost_leadership, "{a} waiting requests: leadership lost, outcome unknown")             \
+  X(retry_answered_from_session, "retry answered from its session, not executed again")            \
+  X(session_unknown, "request refused: its session is unknown or expired")                         \
+  X(session_table_full, "session refused: the table is full")                                      \
+  X(stale_sequence_refused, "request refused: its sequence is below the session's first open one") \
+  X(rejected_bounds, "increment refused: outside its bounds")                                      \
+  X(rejected_overflow, "increment refused: 64 bits overflow")                                      \
   X(forward_answer_late, "answer to a forwarded request came after it was given up")
 
 namespace tally {

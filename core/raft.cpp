@@ -40,14 +40,10 @@ std::string config_error(const RaftConfig& config) {
 
 std::string_view to_string(Raft::Role role) {
   switch (role) {
-    case Raft::Role::kFollower:
-      return "follower";
-    case Raft::Role::kPreCandidate:
-      return "pre-candidate";
-    case Raft::Role::kCandidate:
-      return "candidate";
-    case Raft::Role::kLeader:
-      return "leader";
+    case Raft::Role::kFollower: return "follower";
+    case Raft::Role::kPreCandidate: return "pre-candidate";
+    case Raft::Role::kCandidate: return "candidate";
+    case Raft::Role::kLeader: return "leader";
   }
   return "?";
 }
@@ -196,8 +192,7 @@ void Raft::reset_election_deadline() {
 }
 
 void Raft::send(NodeId to, Message message) {
-  out_->send_now.push_back(
-      Envelope{endpoint_of(config_.id), endpoint_of(to), std::move(message)});
+  out_->send_now.push_back(Envelope{endpoint_of(config_.id), endpoint_of(to), std::move(message)});
 }
 
 void Raft::send_durable(NodeId to, Message message) {

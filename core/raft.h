@@ -36,9 +36,9 @@ struct RaftConfig {
   // Election timeouts are drawn from [election_timeout_min, 2 * election_timeout_min).
   Duration election_timeout_min = std::chrono::milliseconds(1000);
   Duration heartbeat_interval = std::chrono::milliseconds(100);
-  uint64_t seed = 0;                      // of the election timeouts
-  uint64_t append_entry_count_max = 256;  // entries in one append message
-  uint64_t append_bytes_max = 256 << 10;  // their data; one entry always fits
+  uint64_t seed = 0;                        // of the election timeouts
+  uint64_t append_entry_count_max = 256;    // entries in one append message
+  uint64_t append_bytes_max = 256 << 10;    // their data; one entry always fits
   uint64_t inflight_append_count_max = 16;  // unanswered appends per follower
 };
 
@@ -138,13 +138,13 @@ class Raft {
       kProbe,     // its log is not known to match: one append at a time
       kPipeline,  // it matches: entries leave without waiting for answers
     } state = State::kProbe;
-    LogIndex match_index;       // durable there and equal to ours; only rises within a term
-    LogIndex next_index;        // the next entry to send; always above match_index
-    bool probe_outstanding = false;    // kProbe: an append is unanswered
-    std::deque<LogIndex> inflight;     // kPipeline: last index of each unanswered append
-    Time appended_at;                  // kPipeline: when the newest of them left
-    Time pipeline_since;               // kPipeline: refusals of what left earlier are old news
-    uint64_t round_acknowledged = 0;   // newest read confirmation it answered
+    LogIndex match_index;             // durable there and equal to ours; only rises within a term
+    LogIndex next_index;              // the next entry to send; always above match_index
+    bool probe_outstanding = false;   // kProbe: an append is unanswered
+    std::deque<LogIndex> inflight;    // kPipeline: last index of each unanswered append
+    Time appended_at;                 // kPipeline: when the newest of them left
+    Time pipeline_since;              // kPipeline: refusals of what left earlier are old news
+    uint64_t round_acknowledged = 0;  // newest read confirmation it answered
     Time contact_at;  // when the newest message it answered was *sent*, by this node's clock
   };
   struct Persisting {
@@ -226,21 +226,21 @@ class Raft {
   Log log_;
   LogIndex commit_index_;  // highest entry known committed; only rises
   Role role_ = Role::kFollower;
-  NodeId leader_;          // of the current term; kNoNode when not known
-  Time leader_heard_at_;   // when its newest append arrived; meaningless without leader_
+  NodeId leader_;         // of the current term; kNoNode when not known
+  Time leader_heard_at_;  // when its newest append arrived; meaningless without leader_
   Time election_deadline_;
   uint64_t election_attempt_ = 0;  // timeouts drawn in this term
 
   // Durability: what was handed out to be made durable, and how far that has come.
-  bool hard_state_owed_ = true;    // to be put into this step's persist
-  LogIndex entries_owed_from_;     // likewise; 0 when none
+  bool hard_state_owed_ = true;  // to be put into this step's persist
+  LogIndex entries_owed_from_;   // likewise; 0 when none
   uint64_t persist_number_ = 0;
   std::deque<Persisting> persisting_;  // handed out, not yet synced, oldest first
   LogIndex durable_index_;
   HardState durable_hard_state_;
 
   // Follower.
-  LogIndex verified_index_;      // log equals the leader's up to here, this term; 0 when unknown
+  LogIndex verified_index_;        // log equals the leader's up to here, this term; 0 when unknown
   bool acknowledge_owed_ = false;  // an append waits for its sync to be acknowledged
   uint64_t owed_round_ = 0;        // echoes of the newest append that waits
   Time owed_sent_at_;
@@ -255,8 +255,8 @@ class Raft {
   uint64_t read_round_ = 0;
   bool read_round_new_ = false;  // reads joined in this step: broadcast
   std::deque<PendingRead> pending_reads_;
-  LogTime log_time_base_;      // log time when this leadership began...
-  Time log_time_anchor_;       // ...at this time of the own clock
+  LogTime log_time_base_;  // log time when this leadership began...
+  Time log_time_anchor_;   // ...at this time of the own clock
 };
 
 std::string_view to_string(Raft::Role role);

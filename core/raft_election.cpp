@@ -73,23 +73,23 @@ void Raft::on_vote_request(NodeId from, const VoteRequest& request) {
   };
   const bool stale = pre_vote ? request.term <= term() : request.term < term();
   if (stale) {
-    return refuse(pre_vote ? NoteKind::pre_vote_refused_stale_term
-                           : NoteKind::vote_refused_stale_term,
-                  request.term.value(), term().value());
+    return refuse(
+        pre_vote ? NoteKind::pre_vote_refused_stale_term : NoteKind::vote_refused_stale_term,
+        request.term.value(), term().value());
   }
   if (hears_other_leader(from)) {
-    return refuse(pre_vote ? NoteKind::pre_vote_refused_leader_alive
-                           : NoteKind::vote_refused_leader_alive,
-                  0, 0);
+    return refuse(
+        pre_vote ? NoteKind::pre_vote_refused_leader_alive : NoteKind::vote_refused_leader_alive, 0,
+        0);
   }
   if (!pre_vote && request.term > term()) {
     note(NoteKind::higher_term_seen, from, request.term.value(), term().value());
     become_follower(request.term, kNoNode);
   }
   if (!is_up_to_date(request)) {
-    return refuse(pre_vote ? NoteKind::pre_vote_refused_log_behind
-                           : NoteKind::vote_refused_log_behind,
-                  request.last_log_index.value(), log_.last_index().value());
+    return refuse(
+        pre_vote ? NoteKind::pre_vote_refused_log_behind : NoteKind::vote_refused_log_behind,
+        request.last_log_index.value(), log_.last_index().value());
   }
   if (pre_vote) {
     // Promises nothing: no term, no vote, no timer changes. The reply carries the term asked for.

@@ -161,8 +161,8 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
   // A heartbeat never waits for a follower's disk, as the answer to entries does. While appends are
   // fresh it names what is known to match: overtaking them must not look like a loss. Later it
   // names the entry before next_index, and a lost append is noticed.
-  const bool fresh = !progress.inflight.empty() &&
-                     now_ - progress.appended_at < config_.heartbeat_interval;
+  const bool fresh =
+      !progress.inflight.empty() && now_ - progress.appended_at < config_.heartbeat_interval;
   send_append(progress, fresh ? progress.match_index : progress.next_index - 1,
               /*with_entries=*/false);
 }
@@ -179,8 +179,7 @@ void Raft::send_append(Progress& progress, LogIndex prev, bool with_entries) {
   if (with_entries) {
     uint64_t bytes = 0;
     LogIndex index = prev + 1;
-    while (index <= log_.last_index() &&
-           request.entries.size() < config_.append_entry_count_max) {
+    while (index <= log_.last_index() && request.entries.size() < config_.append_entry_count_max) {
       const Entry& entry = log_.at(index);
       bytes += entry.data.size();
       if (!request.entries.empty() && bytes > config_.append_bytes_max) break;

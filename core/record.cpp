@@ -20,8 +20,8 @@ constexpr size_t kLogTimeAt = 32;
 
 // The stored checksum of the record at `record`. Never 0: zero bytes there mean "no record".
 uint64_t record_checksum(const char* record, size_t payload_bytes) {
-  const uint64_t hash = XXH3_64bits(record + kChecksumBytes,
-                                    kRecordHeaderBytes - kChecksumBytes + payload_bytes);
+  const uint64_t hash =
+      XXH3_64bits(record + kChecksumBytes, kRecordHeaderBytes - kChecksumBytes + payload_bytes);
   return hash == 0 ? 1 : hash;
 }
 
@@ -48,8 +48,7 @@ void append_record(const RecordView& record, std::string& out) {
   out.append(header, kRecordHeaderBytes);
   out.append(record.payload);
   // The checksum needs header and payload side by side, so it is computed in place.
-  put_little_endian(record_checksum(out.data() + start, record.payload.size()),
-                    out.data() + start);
+  put_little_endian(record_checksum(out.data() + start, record.payload.size()), out.data() + start);
   out.append(record_bytes(record.payload.size()) - kRecordHeaderBytes - record.payload.size(),
              '\0');
 }
@@ -92,8 +91,7 @@ RecordStatus read_record(std::string_view bytes, RecordView& record, size_t& con
 bool to_entry(const RecordView& record, Entry& entry) {
   switch (record.type) {
     case RecordType::kNoop:
-    case RecordType::kCommand:
-      break;
+    case RecordType::kCommand: break;
     case RecordType::kHardState:
     case RecordType::kBatch:
     case RecordType::kSegment:

@@ -75,8 +75,8 @@ StateMachine::StateMachine(StateMachine&&) noexcept = default;
 StateMachine& StateMachine::operator=(StateMachine&&) noexcept = default;
 
 ApplyResult StateMachine::apply(const Entry& entry) {
-  CHECK(entry.index == applied_index_ + 1, "applying entry {} after entry {}",
-        entry.index.value(), applied_index_.value());
+  CHECK(entry.index == applied_index_ + 1, "applying entry {} after entry {}", entry.index.value(),
+        applied_index_.value());
   advance_log_time(entry.log_time);
 
   ApplyResult result;
@@ -85,9 +85,7 @@ ApplyResult StateMachine::apply(const Entry& entry) {
       CHECK(entry.data.empty(), "entry {}: a no-op with {} bytes of data", entry.index.value(),
             entry.data.size());
       break;
-    case EntryType::kCommand:
-      result = execute(entry);
-      break;
+    case EntryType::kCommand: result = execute(entry); break;
     default:
       CHECK(false, "entry {}: unknown type {}; written by a newer build?", entry.index.value(),
             static_cast<unsigned>(entry.type));
@@ -234,10 +232,9 @@ void StateMachine::store_counter(std::string_view name, Counters::iterator found
 }
 
 uint64_t StateMachine::answer_hash(const Answer& answer) {
-  return hash_words<4>(HashKind::kAnswer,
-                       {answer.sequence, static_cast<uint64_t>(answer.value),
-                        static_cast<uint64_t>(answer.outcome),
-                        static_cast<uint64_t>(answer.reason)});
+  return hash_words<4>(HashKind::kAnswer, {answer.sequence, static_cast<uint64_t>(answer.value),
+                                           static_cast<uint64_t>(answer.outcome),
+                                           static_cast<uint64_t>(answer.reason)});
 }
 
 void StateMachine::raise_first_outstanding(uint64_t first_outstanding, Session& session) {
@@ -252,9 +249,9 @@ void StateMachine::raise_first_outstanding(uint64_t first_outstanding, Session& 
 
 void StateMachine::rehash_session(uint64_t id, Session& session) {
   hash_sum_ -= session.hash;
-  session.hash = hash_words<5>(HashKind::kSession,
-                               {id, session.first_outstanding, session.timeout_ns,
-                                session.expires_at.value(), session.answers_hash});
+  session.hash =
+      hash_words<5>(HashKind::kSession, {id, session.first_outstanding, session.timeout_ns,
+                                         session.expires_at.value(), session.answers_hash});
   hash_sum_ += session.hash;
 }
 

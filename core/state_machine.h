@@ -25,7 +25,7 @@
 namespace tally {
 
 namespace command {
-class Command;    // core/command.proto
+class Command;  // core/command.proto
 class Increment;
 class OpenSession;
 }  // namespace command
@@ -53,8 +53,8 @@ Bytes encode_increment(const IncrementAndGetRequest& request);
 struct ApplyResult {
   Outcome outcome = Outcome::kOk;
   Reason reason = Reason::kNone;
-  int64_t value = 0;      // the new value, or the opened session's id; 0 when refused
-  bool duplicate = false; // answered from the session, executed nothing
+  int64_t value = 0;       // the new value, or the opened session's id; 0 when refused
+  bool duplicate = false;  // answered from the session, executed nothing
 
   friend bool operator==(const ApplyResult&, const ApplyResult&) = default;
 };

@@ -15,7 +15,7 @@ namespace tally {
 // What must hold still for as long as a data directory lives. Written at its first start, compared
 // at every later one.
 struct Identity {
-  uint64_t cluster_id = 0;    // hash of the cluster's name
+  uint64_t cluster_id = 0;  // hash of the cluster's name
   uint64_t group_id = 0;
   NodeId node_id;
   uint64_t directory_id = 0;  // drawn once for this directory; tells a wiped disk from its past
@@ -32,12 +32,12 @@ struct Recovered {
     kRefused,  // not this node's directory, a newer format, or unreadable; `message` says which
   };
   Outcome outcome = Outcome::kEmpty;
-  Identity identity;           // as found; zero when kEmpty
+  Identity identity;  // as found; zero when kEmpty
   HardState hard_state;
   std::vector<Entry> entries;  // contiguous, from index 1 (snapshots will move the start)
   // Bytes cut from the tail because their write was never proven synced (a torn write, harmless).
   uint64_t torn_bytes = 0;
-  std::string message;         // empty unless torn, damaged or refused; for the log and the operator
+  std::string message;  // empty unless torn, damaged or refused; for the log and the operator
 };
 
 // One ordered step of durable state. Applied in this order: hard state, then entries.

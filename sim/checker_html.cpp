@@ -76,13 +76,14 @@ header { display: flex; align-items: center; gap: 14px; }
 text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: var(--ink); }
 .axis text, .soft { fill: var(--soft); font-size: 11px; }
 .grid { stroke: var(--line); } .row { stroke: var(--line); stroke-dasharray: 1 5; }
-.op { outline: none; } .op rect { stroke-width: 1.3; }
+.op { outline: none; } .op rect { stroke-width: 1.3; fill-opacity: .85; }
 .add rect { fill: var(--add); stroke: var(--add-edge); }
 .get rect { fill: var(--get); stroke: var(--get-edge); }
 .maybe rect { fill: var(--maybe); stroke: var(--maybe-edge); stroke-dasharray: 5 3; }
 .refused rect { fill: var(--refused); stroke: var(--refused-edge); }
 .failed rect { fill: var(--failed); stroke: var(--failed-edge); }
-.bad rect { fill: var(--bad); stroke: var(--bad); } .bad text { fill: var(--bad-ink); }
+.bad rect { fill: var(--bad);
+  fill-opacity: 1; stroke: var(--bad); } .bad text { fill: var(--bad-ink); }
 .unsure rect { stroke: var(--unsure); stroke-width: 2.6; }
 .op:hover rect, .op:focus rect, .op:target rect { stroke-width: 3; stroke: var(--ink); }
 .path { fill: none; stroke: var(--path); stroke-width: 1.8; stroke-linejoin: round; opacity: .75; }
@@ -504,7 +505,7 @@ class Picture {
     if (shown("maybe")) entry("maybe", "outcome unknown: took effect from here on, or never");
     if (shown("refused")) entry("refused", "add refused: out of bounds or past 64 bits");
     if (shown("failed")) entry("failed", "certainly not applied");
-    if (result_.verdict == Verdict::kViolation) entry("bad", "cannot all be true together");
+    if (result_.verdict == Verdict::kViolation) entry("bad", "what the violation is about");
     if (result_.verdict == Verdict::kUnknown) entry("unsure", "stayed undecided");
     if (!steps_.empty()) {
       out_ +=
@@ -546,8 +547,9 @@ class Picture {
       append("<path class=\"row\" d=\"M0 {}H{}\"/>", lane_middle(client), axis_.width());
     }
     out_ += '\n';
+    const std::string dots = append_path();
     for (const size_t index : segment_.shown) append_bar(index);
-    append_path();
+    out_ += dots;
     append_values();
     out_ += "</svg></div>\n";
   }
@@ -597,8 +599,9 @@ class Picture {
         escaped(label_of(op)));
   }
 
-  void append_path() {
-    if (steps_.empty()) return;
+  // The line, and returns the dots: labels stay legible with bars over the one and under the other.
+  std::string append_path() {
+    if (steps_.empty()) return {};
     out_ += "<path class=\"path\" d=\"";
     std::string dots;
     for (size_t i = 0; i < steps_.size(); ++i) {
@@ -606,7 +609,8 @@ class Picture {
       append("{}{} {}", i == 0 ? "M" : "L", steps_[i].x, y);
       dots += fmt::format("<circle class=\"dot\" cx=\"{}\" cy=\"{}\" r=\"3.5\"/>", steps_[i].x, y);
     }
-    append("\"/>{}\n", dots);
+    out_ += "\"/>\n";
+    return dots;
   }
 
   std::pair<int64_t, int64_t> value_range() const {
@@ -660,8 +664,9 @@ class Picture {
     append(
         "<h2>{}</h2>\n<table><tr><th>client</th><th>seq</th><th>operation</th>"
         "<th>invoke</th><th>return</th></tr>\n",
-        result_.verdict == Verdict::kViolation ? "Cannot all be true together"
-                                               : "Stayed undecided");
+        result_.verdict != Verdict::kViolation ? "Stayed undecided"
+        : result_.culprits.size() == 1         ? "Has no place in any order"
+                                               : "Cannot all be true together");
     size_t left_out_count = result_.culprits.size();
     for (const size_t index : segment_.shown) {
       if (!is_marked(index)) continue;

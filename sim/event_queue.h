@@ -1,7 +1,7 @@
 // The event queue: virtual time and the total order of everything that happens in a run.
 //
-// Events are ordered by (time, order of insertion); nothing else ever breaks a tie. Events are plain
-// values; what they carry lies elsewhere, named by `a` and `b`.
+// Events are ordered by (time, order of insertion); nothing else ever breaks a tie. Events are
+// plain values; what they carry lies elsewhere, named by `a` and `b`.
 #pragma once
 
 #include <cstdint>
@@ -22,19 +22,19 @@ struct VirtualClock {
 using VirtualTime = std::chrono::time_point<VirtualClock, Duration>;
 
 enum class EventKind : uint8_t {
-  kStart = 1,       // who: node
-  kDeliver,         // who: node; a: message slot
-  kTimer,           // who: node; a: timer generation
-  kWake,            // who: node; a: incarnation
-  kDisk,            // who: node; a: disk operation
-  kClientReceive,   // who: client; a: message slot
-  kClientBroken,    // who: client; a: node
-  kClientOperation, // who: client; a: lane
-  kClientTimer,     // who: client; a: timer generation
-  kFault,           // a: position in the plan
-  kFaultStep,       // a: position in the plan; a flap turns
-  kFaultEnd,        // a: position in the plan
-  kPhase,           // a: Phase that begins
+  kStart = 1,        // who: node
+  kDeliver,          // who: node; a: message slot
+  kTimer,            // who: node; a: timer generation
+  kWake,             // who: node; a: incarnation
+  kDisk,             // who: node; a: disk operation
+  kClientReceive,    // who: client; a: message slot
+  kClientBroken,     // who: client; a: node
+  kClientOperation,  // who: client; a: lane
+  kClientTimer,      // who: client; a: timer generation
+  kFault,            // a: position in the plan
+  kFaultStep,        // a: position in the plan; a flap turns
+  kFaultEnd,         // a: position in the plan
+  kPhase,            // a: Phase that begins
 };
 
 struct Event {

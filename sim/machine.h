@@ -35,7 +35,7 @@ struct MachineEnv {
 class Machine final : public tally::Clock, public tally::Network, private SimDiskHost {
  public:
   enum class State : uint8_t {
-    kDown,    // no node; after a crash or a stop
+    kDown,  // no node; after a crash or a stop
     kUp,
     kPaused,  // stands still; what comes for it waits
     kFrozen,  // left out of the liveness phase for good
@@ -53,7 +53,10 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   void pause();
   void resume();
   void freeze();
-  void jump_clock(Duration by) { clock_offset_ += by; rearm(); }
+  void jump_clock(Duration by) {
+    clock_offset_ += by;
+    rearm();
+  }
   void set_disk_slowdown(uint32_t factor) { disk_.set_slowdown(factor); }
   // The node crashes at its next `point`; until disarmed.
   void arm_crash_point(DiskPoint point) { crash_point_ = point; }
@@ -105,7 +108,7 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
 
   const MachineEnv env_;
   const uint32_t number_;
-  int64_t clock_rate_;      // local nanoseconds per 10^6 of virtual time
+  int64_t clock_rate_;  // local nanoseconds per 10^6 of virtual time
   Duration clock_offset_;
   SimDisk disk_;
   std::optional<Wal> wal_;

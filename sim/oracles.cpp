@@ -16,8 +16,8 @@ namespace {
 
 uint64_t chain_on(uint64_t before, const Entry& entry) {
   const std::string_view data = entry.data.view();
-  return draw(before, entry.term.value(), entry.log_time.value(),
-              static_cast<uint64_t>(entry.type), XXH3_64bits(data.data(), data.size()));
+  return draw(before, entry.term.value(), entry.log_time.value(), static_cast<uint64_t>(entry.type),
+              XXH3_64bits(data.data(), data.size()));
 }
 
 }  // namespace
@@ -44,9 +44,8 @@ void Oracles::on_start(const Machine& machine) {
     violate("durability", "a restart forgot the term or the vote",
             fmt::format("{} starts with term {} and a vote for n{}; its media held term {} and a "
                         "vote for n{}",
-                        name_of(machine), raft.term().value(),
-                        raft.hard_state().voted_for.value(), before.hard_state.term.value(),
-                        before.hard_state.voted_for.value()));
+                        name_of(machine), raft.term().value(), raft.hard_state().voted_for.value(),
+                        before.hard_state.term.value(), before.hard_state.voted_for.value()));
   }
   const uint64_t held = std::min<uint64_t>(before.terms.size(), ledger_.size());
   for (uint64_t i = 1; i <= held; ++i) {
@@ -149,8 +148,8 @@ void Oracles::check_acknowledged(const Machine& machine, const Watched& watched,
                                  const AppendReply& reply) {
   const uint64_t match = reply.match_index.value();
   if (match == 0) return;
-  // An answer of an earlier term was made before this very step took a newer leader's entries, which
-  // may have replaced what it speaks of: it is judged by the log before the step.
+  // An answer of an earlier term was made before this very step took a newer leader's entries,
+  // which may have replaced what it speaks of: it is judged by the log before the step.
   const Raft& raft = machine.node().raft();
   Term claimed;
   if (reply.term < raft.term()) {
@@ -190,10 +189,10 @@ void Oracles::check_terms(const Machine& machine, Watched& watched) {
                         watched.hard_state.term.value(), now.term.value()));
   }
   if (now.term == watched.hard_state.term && watched.hard_state.voted_for != kNoNode) {
-    violate("monotone", "a vote changed within its term",
-            fmt::format("{} changes its vote of term {} from n{} to n{}", name_of(machine),
-                        now.term.value(), watched.hard_state.voted_for.value(),
-                        now.voted_for.value()));
+    violate(
+        "monotone", "a vote changed within its term",
+        fmt::format("{} changes its vote of term {} from n{} to n{}", name_of(machine),
+                    now.term.value(), watched.hard_state.voted_for.value(), now.voted_for.value()));
   }
   watched.hard_state = now;
 }
@@ -316,8 +315,8 @@ void Oracles::check_applied(const Machine& machine, Watched& watched) {
   if (known == 0) known = state.history_hash();
   if (known == state.history_hash()) return;
   violate("state machine safety", "two states after the same entries",
-          fmt::format("{} has another state after entry {} than a node before it",
-                      name_of(machine), applied.value()));
+          fmt::format("{} has another state after entry {} than a node before it", name_of(machine),
+                      applied.value()));
 }
 
 }  // namespace tally::sim

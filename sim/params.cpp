@@ -28,8 +28,7 @@ class Swarm {
                 XXH3_64bits(path.data(), path.size()));
   }
   int64_t between(std::string_view path, int64_t low, int64_t high) const {
-    return low +
-           static_cast<int64_t>(scale(bits(path), static_cast<uint64_t>(high - low) + 1));
+    return low + static_cast<int64_t>(scale(bits(path), static_cast<uint64_t>(high - low) + 1));
   }
   bool chance(std::string_view path, int64_t percent) const {
     return between(path, 1, 100) <= percent;
@@ -84,8 +83,7 @@ void draw_disk(const Swarm& swarm, int64_t election_ms, Params::Disk& disk) {
 
 void draw_clock(const Swarm& swarm, Params::Clock& clock) {
   // Sometimes beyond what 32 bits of milliseconds hold.
-  clock.set_offset_ms_max(
-      swarm.one_of("clock.offset_ms_max", {0, 1000, 100000000, 3000000000000}));
+  clock.set_offset_ms_max(swarm.one_of("clock.offset_ms_max", {0, 1000, 100000000, 3000000000000}));
   clock.set_rate_ppm_max(swarm.one_of("clock.rate_ppm_max", {0, 100, 10000, 200000}));
 }
 
@@ -99,15 +97,17 @@ void draw_workload(const Swarm& swarm, int64_t election_ms, Params::Workload& wo
   workload.set_bounded_percent(swarm.one_of("workload.bounded_percent", {0, 0, 50}));
   workload.set_bound(swarm.one_of("workload.bound", {50, 1000, 20000}));
   workload.set_edge_percent(swarm.one_of("workload.edge_percent", {0, 0, 30}));
-  workload.set_attempt_timeout_ms(
-      election_ms * swarm.one_of("workload.attempt_timeout_ms", {1, 2, 5}));
-  workload.set_operation_timeout_ms(
-      election_ms * swarm.one_of("workload.operation_timeout_ms", {4, 10, 40}));
+  workload.set_attempt_timeout_ms(election_ms *
+                                  swarm.one_of("workload.attempt_timeout_ms", {1, 2, 5}));
+  workload.set_operation_timeout_ms(election_ms *
+                                    swarm.one_of("workload.operation_timeout_ms", {4, 10, 40}));
   workload.set_idle_percent(swarm.one_of("workload.idle_percent", {0, 0, 2}));
-  workload.set_session_timeout_ms(
-      election_ms * swarm.one_of("workload.session_timeout_ms", {3, 20, 1000}));
-  workload.set_sessions_max(
-      swarm.one_of("workload.sessions_max", {2 * workload.clients(), 1000, 1000}));
+  workload.set_session_timeout_ms(election_ms *
+                                  swarm.one_of("workload.session_timeout_ms", {3, 20, 1000}));
+  // A table that fills up must also empty again: retried openings leave sessions behind.
+  const int64_t few =
+      workload.session_timeout_ms() <= 20 * election_ms ? 2 * workload.clients() : 1000;
+  workload.set_sessions_max(swarm.one_of("workload.sessions_max", {few, 1000, 1000}));
   workload.set_redirect_percent(swarm.one_of("workload.redirect_percent", {0, 50, 100}));
   workload.set_operations_max(0);
 }

@@ -20,7 +20,8 @@ Params draw_params(uint64_t seed);
 std::string set_param(Params& params, std::string_view assignment);
 
 // Checks every value against its range and the values against one another. Empty, or the first
-// thing that is wrong, naming the parameter, its value and what is allowed. Missing ones are errors.
+// thing that is wrong, naming the parameter, its value and what is allowed. Missing ones are
+// errors.
 std::string params_error(const Params& params);
 
 // One line of text format without line breaks.

@@ -9,8 +9,8 @@
 
 namespace tally::sim {
 
-// Faults for the whole safety phase, in order of time, ids from 1. Each entry is drawn by keys of its
-// own number, so leaving one out changes no other.
+// Faults for the whole safety phase, in order of time, ids from 1. Each entry is drawn by keys of
+// its own number, so leaving one out changes no other.
 std::vector<Fault> draw_plan(uint64_t seed, const Params& params);
 
 // Gives missing ids by position and checks every entry against the cluster. Empty, or the first

@@ -1,4 +1,5 @@
-// Scenarios: named runs as text-format protobuf (sim/scenario.proto), and how a seed, a scenario and
+// Scenarios: named runs as text-format protobuf (sim/scenario.proto), and how a seed, a scenario
+// and
 // --set options together make a RunSpec.
 #pragma once
 
@@ -15,8 +16,8 @@ namespace tally::sim {
 // Reads a scenario. Empty, or what is wrong as "name:line:column: reason".
 std::string parse_scenario(std::string_view text, std::string_view name, Scenario& scenario);
 
-// The run that `seed` makes of the scenario (an empty scenario with swarm set is a plain seed), with
-// `assignments` ("path=value") over it. Empty, or the first thing that does not fit.
+// The run that `seed` makes of the scenario (an empty scenario with swarm set is a plain seed),
+// with `assignments` ("path=value") over it. Empty, or the first thing that does not fit.
 std::string make_run_spec(const Scenario& scenario, uint64_t seed,
                           const std::vector<std::string>& assignments, RunSpec& spec);
 

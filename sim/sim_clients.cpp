@@ -17,7 +17,17 @@ constexpr uint64_t kLanesPerClient = 16;
 constexpr int64_t kEdgeDelta = 9'223'372'036'854'775'800;
 
 enum Aspect : uint64_t {
-  kThink = 1, kKind, kName, kDelta, kIdle, kZero, kSeed, kRedirect, kNegative, kBounded, kEdge,
+  kThink = 1,
+  kKind,
+  kName,
+  kDelta,
+  kIdle,
+  kZero,
+  kSeed,
+  kRedirect,
+  kNegative,
+  kBounded,
+  kEdge,
 };
 // Names are drawn by a key that no client has.
 constexpr uint64_t kNameKey = 1'000'000;
@@ -26,8 +36,7 @@ Duration ms(int64_t count) { return Duration(count * 1'000'000); }
 
 }  // namespace
 
-SimClients::SimClients(uint64_t seed, const Params& params, EventQueue& queue,
-                       SimNetwork& network)
+SimClients::SimClients(uint64_t seed, const Params& params, EventQueue& queue, SimNetwork& network)
     : seed_(seed), params_(params), queue_(queue), network_(network) {
   draw_names();
   const auto& workload = params_.workload();
@@ -92,9 +101,9 @@ void SimClients::schedule_next(uint32_t client, uint64_t lane_number) {
   const auto& workload = params_.workload();
   const Lane& lane = clients_[client].lanes[lane_number];
   const uint64_t operation = lane.sequence + 1;
-  Duration pause(static_cast<int64_t>(
-      scale(bits(lane.number, operation, kThink),
-            static_cast<uint64_t>(workload.think_us_max()) * 1000)));
+  Duration pause(
+      static_cast<int64_t>(scale(bits(lane.number, operation, kThink),
+                                 static_cast<uint64_t>(workload.think_us_max()) * 1000)));
   if (percent(bits(lane.number, operation, kIdle), workload.idle_percent())) {
     pause += ms(2 * workload.session_timeout_ms());
   }
@@ -137,9 +146,9 @@ void SimClients::on_operation(uint32_t number, uint64_t lane_number) {
   if (operation.kind == Operation::Kind::kGet) {
     client.client->start(now(), lane_number, Client::Get{operation.counter});
   } else {
-    client.client->start(now(), lane_number,
-                         Client::Increment{operation.counter, operation.delta, operation.lower,
-                                           operation.upper});
+    client.client->start(
+        now(), lane_number,
+        Client::Increment{operation.counter, operation.delta, operation.lower, operation.upper});
   }
   flush(number);
 }
@@ -201,8 +210,8 @@ bool SimClients::on_timer(uint32_t number, uint64_t generation) {
 
 void SimClients::on_node_down(NodeId node, uint64_t crash_number) {
   for (uint32_t client = 0; client < clients_.size(); ++client) {
-    const uint64_t notices = draw(seed_, static_cast<uint64_t>(Stream::kCrash), node.value(),
-                                  crash_number, client);
+    const uint64_t notices =
+        draw(seed_, static_cast<uint64_t>(Stream::kCrash), node.value(), crash_number, client);
     if (notices % 2 == 0) continue;  // a half-open connection: only its timeout tells
     on_refused(client, node);
   }
@@ -223,8 +232,7 @@ void SimClients::flush(uint32_t number) {
   client.client->dones().clear();
   const Time deadline = client.client->deadline();
   if (deadline == kNever) return;
-  const VirtualTime at =
-      std::max(VirtualTime(deadline.time_since_epoch()), queue_.now());
+  const VirtualTime at = std::max(VirtualTime(deadline.time_since_epoch()), queue_.now());
   if (at >= client.timer_at) return;
   client.timer_at = at;
   queue_.push(at, EventKind::kClientTimer, number, ++client.timer_generation);

@@ -107,8 +107,7 @@ bool SimNetwork::queue_for_bandwidth(Link& way, const Envelope& envelope, Durati
   return true;
 }
 
-void SimNetwork::deliver(Envelope&& envelope, uint32_t link_number, Duration after,
-                         bool in_order) {
+void SimNetwork::deliver(Envelope&& envelope, uint32_t link_number, Duration after, bool in_order) {
   Link& way = links_[link_number];
   const uint32_t to = link_number % side_;
   VirtualTime at = queue_.now() + after;

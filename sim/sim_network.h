@@ -2,9 +2,9 @@
 //
 // What it does to messages between nodes, each by draws of its own, keyed by (link, ordinal of the
 // send on it): latency with a heavy tail; loss; duplication; replay of an old message, very late;
-// reordering (unless a link keeps order); bandwidth with a bounded queue; travel as bytes through the
-// codec, with one byte changed. And what faults do: cut links by direction, slow links, lose what is
-// under way. To clients: latency, cuts, broken connections; never repetition or reordering.
+// reordering (unless a link keeps order); bandwidth with a bounded queue; travel as bytes through
+// the codec, with one byte changed. And what faults do: cut links by direction, slow links, lose
+// what is under way. To clients: latency, cuts, broken connections; never repetition or reordering.
 //
 // It never: changes a message that its codec accepts, delivers to the wrong endpoint, or draws for
 // an effect whose probability is zero.

@@ -15,14 +15,10 @@ constexpr GroupId kGroup{.cluster_id = 1, .group_id = 1};
 
 std::string to_string(RunResult::Verdict verdict) {
   switch (verdict) {
-    case RunResult::Verdict::kOk:
-      return "ok";
-    case RunResult::Verdict::kViolation:
-      return "violation";
-    case RunResult::Verdict::kVacuous:
-      return "vacuous";
-    case RunResult::Verdict::kUndecided:
-      return "undecided";
+    case RunResult::Verdict::kOk: return "ok";
+    case RunResult::Verdict::kViolation: return "violation";
+    case RunResult::Verdict::kVacuous: return "vacuous";
+    case RunResult::Verdict::kUndecided: return "undecided";
   }
   return "?";
 }
@@ -82,8 +78,7 @@ bool World::dispatch(const Event& event) {
     case EventKind::kClientTimer:
       if (!clients_.on_timer(event.who, event.a)) return false;
       break;
-    default:
-      break;
+    default: break;
   }
   ++event_count_;
   oracles_.set_event(event_count_);
@@ -93,36 +88,23 @@ bool World::dispatch(const Event& event) {
     case EventKind::kDeliver:
     case EventKind::kTimer:
     case EventKind::kWake:
-    case EventKind::kDisk:
-      dispatch_to_machine(event);
-      break;
+    case EventKind::kDisk: dispatch_to_machine(event); break;
     case EventKind::kClientReceive:
       if (network_.receive(event.a, arrived_)) {
         if (narrator_.on()) {
-          narrator_.line(queue_.now(), fmt::format("client {}", event.who),
-                         fmt::format("n{}: {}", arrived_.from.value(),
-                                     message_text(arrived_.message)));
+          narrator_.line(
+              queue_.now(), fmt::format("client {}", event.who),
+              fmt::format("n{}: {}", arrived_.from.value(), message_text(arrived_.message)));
         }
         clients_.on_receive(event.who, arrived_);
       }
       break;
-    case EventKind::kClientBroken:
-      clients_.on_broken(event.who, NodeId(event.a));
-      break;
-    case EventKind::kClientOperation:
-      clients_.on_operation(event.who, event.a);
-      break;
-    case EventKind::kClientTimer:
-      break;  // done above
-    case EventKind::kFault:
-      begin_fault(event.a);
-      break;
-    case EventKind::kFaultStep:
-      step_fault(event.a);
-      break;
-    case EventKind::kFaultEnd:
-      end_fault(event.a);
-      break;
+    case EventKind::kClientBroken: clients_.on_broken(event.who, NodeId(event.a)); break;
+    case EventKind::kClientOperation: clients_.on_operation(event.who, event.a); break;
+    case EventKind::kClientTimer: break;  // done above
+    case EventKind::kFault: begin_fault(event.a); break;
+    case EventKind::kFaultStep: step_fault(event.a); break;
+    case EventKind::kFaultEnd: end_fault(event.a); break;
     case EventKind::kPhase:
       if (phase_ == Phase::kSafety) {
         begin_liveness();

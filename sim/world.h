@@ -1,8 +1,8 @@
 // The world: one simulated cluster with its clients, network, faults and oracles, run to a verdict.
 //
 // One thread, virtual time, events in a total order. A run is (seed, parameters, workload, plan,
-// core) and nothing else: no wall clock, no file, no environment. Two phases: safety with all faults
-// on; liveness, where a quorum core is healed and the rest frozen, and the core must serve.
+// core) and nothing else: no wall clock, no file, no environment. Two phases: safety with all
+// faults on; liveness, where a quorum core is healed and the rest frozen, and the core must serve.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ struct RunSpec {
   uint64_t seed = 0;
   Params params;
   std::vector<Fault> plan;
-  std::vector<int64_t> core;     // for the liveness phase; drawn when empty
-  std::FILE* trace = nullptr;    // the narrated trace goes here; no effect on the run
+  std::vector<int64_t> core;   // for the liveness phase; drawn when empty
+  std::FILE* trace = nullptr;  // the narrated trace goes here; no effect on the run
 };
 
 struct RunResult {
@@ -45,14 +45,14 @@ struct RunResult {
   uint64_t event_count = 0;
   Duration sim_time{0};
   SimClients::Counts ops;
-  uint64_t committed_count = 0;         // entries committed in the safety phase
-  int64_t first_leader_ms = -1;         // when some node first led; -1: never
-  NodeId safety_leader;                 // who led when the safety phase ended; kNoNode: nobody
-  std::vector<uint64_t> notes;          // how often each NoteKind occurred
-  std::vector<uint64_t> faults_fired;   // by FaultKind
-  uint64_t faults_idle = 0;             // triggers that never fired, or found no target
-  uint64_t frames_corrupted = 0;        // corrupted on purpose, and refused
-  bool liveness_excused = false;        // the core could not have elected anybody
+  uint64_t committed_count = 0;        // entries committed in the safety phase
+  int64_t first_leader_ms = -1;        // when some node first led; -1: never
+  NodeId safety_leader;                // who led when the safety phase ended; kNoNode: nobody
+  std::vector<uint64_t> notes;         // how often each NoteKind occurred
+  std::vector<uint64_t> faults_fired;  // by FaultKind
+  uint64_t faults_idle = 0;            // triggers that never fired, or found no target
+  uint64_t frames_corrupted = 0;       // corrupted on purpose, and refused
+  bool liveness_excused = false;       // the core could not have elected anybody
   History history;
 };
 
@@ -75,13 +75,13 @@ class World {
 
   // One fault of the plan, on its way.
   struct Ongoing {
-    bool armed = false;    // waits for its condition
+    bool armed = false;  // waits for its condition
     bool begun = false;
     bool ended = false;
     bool flap_cut = false;
     std::vector<uint32_t> targets;  // 0-based, resolved when it began
     std::vector<uint32_t> peers;
-    std::vector<bool> link_held;    // which links it holds cut or slow: from * nodes + to
+    std::vector<bool> link_held;  // which links it holds cut or slow: from * nodes + to
   };
 
   // world.cpp
@@ -144,9 +144,9 @@ class World {
   std::vector<Ongoing> ongoing_;
   size_t armed_count_ = 0;
 
-  std::vector<uint32_t> core_;       // 0-based, sorted
+  std::vector<uint32_t> core_;  // 0-based, sorted
   VirtualTime liveness_began_{};
-  VirtualTime liveness_ends_{};      // moves on when the core makes progress
+  VirtualTime liveness_ends_{};  // moves on when the core makes progress
   uint64_t core_progress_ = 0;
 };
 

@@ -58,10 +58,10 @@ void World::check_conditions() {
 bool World::holds(const Condition& condition) const {
   const Machine* leads = leader();
   switch (condition.which_case()) {
-    case Condition::kLeaderElected:
-      return leads != nullptr;
+    case Condition::kLeaderElected: return leads != nullptr;
     case Condition::kNodeLeads:
-      return leads != nullptr && leads->id().value() == static_cast<uint64_t>(condition.node_leads());
+      return leads != nullptr &&
+             leads->id().value() == static_cast<uint64_t>(condition.node_leads());
     case Condition::kUncommittedTail: {
       if (leads == nullptr) return false;
       const Raft& raft = leads->node().raft();
@@ -70,8 +70,7 @@ bool World::holds(const Condition& condition) const {
     }
     case Condition::kCommitted:
       return oracles_.committed_index().value() >= static_cast<uint64_t>(condition.committed());
-    case Condition::WHICH_NOT_SET:
-      return false;
+    case Condition::WHICH_NOT_SET: return false;
   }
   return false;
 }
@@ -199,8 +198,8 @@ void World::begin_fault(size_t position) {
   bool effective = resolved;
   if (resolved) {
     choose_links(position);
-    const bool links = cuts_links(fault.kind()) || fault.kind() == SLOW_LINK ||
-                       fault.kind() == RESET_LINKS;
+    const bool links =
+        cuts_links(fault.kind()) || fault.kind() == SLOW_LINK || fault.kind() == RESET_LINKS;
     if (links) {
       effective = fault.clients() || contains(ongoing.link_held, true);
     } else {
@@ -218,12 +217,12 @@ void World::begin_fault(size_t position) {
   if (fault.kind() != CRASH_POINT) ++result_.faults_fired[fault.kind()];
   if (fault.kind() == FLAP) {
     ongoing.flap_cut = true;
-    queue_.push(queue_.now() + std::chrono::milliseconds(fault.period_ms()),
-                EventKind::kFaultStep, 0, position);
+    queue_.push(queue_.now() + std::chrono::milliseconds(fault.period_ms()), EventKind::kFaultStep,
+                0, position);
   }
   if (has_end(fault)) {
-    queue_.push(queue_.now() + std::chrono::milliseconds(fault.duration_ms()),
-                EventKind::kFaultEnd, 0, position);
+    queue_.push(queue_.now() + std::chrono::milliseconds(fault.duration_ms()), EventKind::kFaultEnd,
+                0, position);
   }
 }
 
@@ -265,8 +264,7 @@ bool World::apply_to_machines(size_t position) {
         if (!machine.has_node()) break;
         machine.arm_crash_point(static_cast<DiskPoint>(fault.point() - CrashPoint_MIN));
         break;
-      default:
-        CHECK(false, "not a fault of machines: {}", fault_name(fault.kind()));
+      default: CHECK(false, "not a fault of machines: {}", fault_name(fault.kind()));
     }
   }
   return effective;
@@ -298,21 +296,14 @@ void World::release_machine(const Fault& fault, Machine& machine) {
   switch (fault.kind()) {
     case CRASH:
     case CRASH_ALL:
-    case KILL:
-      restart(machine);
-      break;
+    case KILL: restart(machine); break;
     case CRASH_POINT:
       machine.disarm_crash_point();
       restart(machine);
       break;
-    case PAUSE:
-      machine.resume();
-      break;
-    case SLOW_DISK:
-      machine.set_disk_slowdown(1);
-      break;
-    default:
-      break;
+    case PAUSE: machine.resume(); break;
+    case SLOW_DISK: machine.set_disk_slowdown(1); break;
+    default: break;
   }
 }
 

@@ -31,7 +31,8 @@ void World::begin_liveness() {
     nodes.push_back(machines_[number]->id());
     names += fmt::format(" n{}", machines_[number]->id().value());
   }
-  narrator_.line(queue_.now(), "phase", "liveness: the core" + names + " is healed, the rest frozen");
+  narrator_.line(queue_.now(), "phase",
+                 "liveness: the core" + names + " is healed, the rest frozen");
   network_.heal();
   clients_.stop();
   for (const auto& machine : machines_) {
@@ -122,9 +123,9 @@ bool World::core_is_able() const {
       const Log& other = machines_[voter]->node().raft().log();
       const bool linked = voter == candidate || (!network_.is_cut(candidate, voter) &&
                                                  !network_.is_cut(voter, candidate));
-      const bool up_to_date =
-          log.last_term() != other.last_term() ? log.last_term() > other.last_term()
-                                               : log.last_index() >= other.last_index();
+      const bool up_to_date = log.last_term() != other.last_term()
+                                  ? log.last_term() > other.last_term()
+                                  : log.last_index() >= other.last_index();
       if (linked && up_to_date) ++voters;
     }
     if (voters >= quorum) return true;
@@ -143,13 +144,13 @@ void World::check_liveness_deadline() {
     return;
   }
   const Duration limit = progress_limit();
-  const std::string within =
-      fmt::format("no progress for {} ms ({} of the longest election timeouts), with every link and "
-                  "node of the core healed",
-                  limit.count() / 1'000'000, kLivenessTimeouts);
+  const std::string within = fmt::format(
+      "no progress for {} ms ({} of the longest election timeouts), with every link and "
+      "node of the core healed",
+      limit.count() / 1'000'000, kLivenessTimeouts);
   if (phase_ == Phase::kElection) {
-    oracles_.violate("liveness", leader() == nullptr ? "the core elects nobody"
-                                                     : "the core does not serve",
+    oracles_.violate("liveness",
+                     leader() == nullptr ? "the core elects nobody" : "the core does not serve",
                      within);
   } else {
     oracles_.violate("convergence", "the core's replicas stay different", within);
@@ -194,12 +195,12 @@ void World::judge_sums() {
     const __int128 low = std::min(sum.certain, sum.certain + sum.possible);
     const __int128 high = std::max(sum.certain, sum.certain + sum.possible);
     if (value >= low && value <= high) continue;
-    oracles_.violate("exactly-once", "a counter is not the sum of its increments",
-                     fmt::format("{} is {}; the increments that succeeded make {}, those of "
-                                 "unknown outcome at most {} more",
-                                 name, static_cast<int64_t>(value),
-                                 static_cast<int64_t>(sum.certain),
-                                 static_cast<int64_t>(sum.possible)));
+    oracles_.violate(
+        "exactly-once", "a counter is not the sum of its increments",
+        fmt::format("{} is {}; the increments that succeeded make {}, those of "
+                    "unknown outcome at most {} more",
+                    name, static_cast<int64_t>(value), static_cast<int64_t>(sum.certain),
+                    static_cast<int64_t>(sum.possible)));
     return;
   }
 }

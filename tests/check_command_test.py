@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tallysim check, from outside: verdicts and exit codes, what it prints, what it refuses, its speed.
+"""tallysim check, from outside: verdicts and exit codes, what it prints and refuses, its speed.
 
 The histories here are small and judged by hand. What the verdicts rest on is tested in checker_*.
 """
@@ -139,7 +139,8 @@ class Output(unittest.TestCase):
         self.assertEqual(result.stdout, '{"verdict":"ok","ops":4,"unknown_used":1,'
                                         '"unknown_unspent":1,"reason":null}\n')
         said = json.loads(run(STALE, "--json").stdout)
-        self.assertEqual(list(said), ["verdict", "ops", "unknown_used", "unknown_unspent", "reason"])
+        self.assertEqual(list(said),
+                         ["verdict", "ops", "unknown_used", "unknown_unspent", "reason"])
         self.assertEqual(said["verdict"], "violation")
         self.assertIn("client 2 seq 1", said["reason"])
 

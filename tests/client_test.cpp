@@ -132,7 +132,7 @@ TEST_F(ClientTest, AFullSessionTableIsTriedAgainUntilTimeIsUp) {
   increment(1);
   for (int i = 0; i < 3; ++i) {
     answer(take_send(), Outcome::kRejected, Reason::kSessionsFull);
-    wait();
+    wait(milliseconds(75) * (1 << i));  // each pause up to twice as long as the one before
   }
   pass(config_.operation_timeout);
   expect_done(1, Outcome::kNotApplied, Reason::kTimedOut);

@@ -181,8 +181,7 @@ RC_GTEST_PROP(CodecProperty, AnyIntactContentIsSafe, ()) {
 }
 
 RC_GTEST_PROP(CodecProperty, DamagedBodiesUnderRightChecksumsAreSafe, ()) {
-  const std::string frame =
-      frame_of(Envelope{Endpoint(1), Endpoint(2), any_message()});
+  const std::string frame = frame_of(Envelope{Endpoint(1), Endpoint(2), any_message()});
   const uint32_t body_bytes = get_little_endian<uint32_t>(frame.data() + 24);
   RawFrame raw{.type = static_cast<uint8_t>(frame[36]),
                .body = frame.substr(kFrameHeaderBytes, body_bytes),

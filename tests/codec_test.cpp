@@ -24,8 +24,8 @@ AppendRequest append_of(uint64_t entry_count) {
   append.round = 5;
   append.sent_at = Time(Duration(-123));
   for (uint64_t i = 1; i <= entry_count; ++i) {
-    append.entries.push_back({LogIndex(41 + i), Term(3), LogTime(i), EntryType::kCommand,
-                              Bytes(std::string(i, 'x'))});
+    append.entries.push_back(
+        {LogIndex(41 + i), Term(3), LogTime(i), EntryType::kCommand, Bytes(std::string(i, 'x'))});
   }
   return append;
 }
@@ -194,11 +194,10 @@ TEST(Codec, IndexBeyond64BitsIsRefused) {
   append.set_prev_log_index(std::numeric_limits<uint64_t>::max());
   std::string entry;
   append_record({.type = RecordType::kNoop, .index = 0, .payload = {}}, entry);
-  EXPECT_EQ(status_of(raw_frame({.type = 3,
-                             .body = append.SerializeAsString(),
-                             .entries = entry,
-                             .entry_count = 1})),
-            FrameStatus::kCorrupt);
+  EXPECT_EQ(
+      status_of(raw_frame(
+          {.type = 3, .body = append.SerializeAsString(), .entries = entry, .entry_count = 1})),
+      FrameStatus::kCorrupt);
 }
 
 TEST(Codec, TypeMustBeKnown) {
@@ -206,8 +205,9 @@ TEST(Codec, TypeMustBeKnown) {
     const bool known = type >= 1 && type <= 6;
     const bool may_be_empty = known && type != 5;  // a client request needs an operation
     EXPECT_EQ(status_of(raw_frame({.type = static_cast<uint8_t>(type)})),
-              type == 6 ? FrameStatus::kCorrupt : may_be_empty ? FrameStatus::kOk
-                                                               : FrameStatus::kCorrupt)
+              type == 6      ? FrameStatus::kCorrupt
+              : may_be_empty ? FrameStatus::kOk
+                             : FrameStatus::kCorrupt)
         << type;
   }
 }
@@ -293,16 +293,15 @@ TEST(Codec, ExampleInReadme) {
   append.commit_index = LogIndex(6);
   append.round = 1;
   append.sent_at = Time(Duration(1000));
-  append.entries.push_back(
-      {LogIndex(7), Term(2), LogTime(5'000'000), EntryType::kCommand, [] {
-         IncrementAndGetRequest request;
-         request.name = "hits";
-         request.delta = 5;
-         request.session = SessionId(3);
-         request.sequence = 1;
-         request.first_outstanding = 1;
-         return encode_increment(request);
-       }()});
+  append.entries.push_back({LogIndex(7), Term(2), LogTime(5'000'000), EntryType::kCommand, [] {
+                              IncrementAndGetRequest request;
+                              request.name = "hits";
+                              request.delta = 5;
+                              request.session = SessionId(3);
+                              request.sequence = 1;
+                              request.first_outstanding = 1;
+                              return encode_increment(request);
+                            }()});
   const std::string frame =
       frame_of(Envelope{Endpoint(1), Endpoint(2), append}, {.cluster_id = 0xC1, .group_id = 1});
   EXPECT_EQ(readme_example("frame"), hex_of(frame));

@@ -233,8 +233,8 @@ Operation any_operation(uint64_t client, uint64_t sequence, int64_t invoke) {
   }
   if (operation.status == Operation::Status::kOk) operation.value = *rc::gen::arbitrary<int64_t>();
   if (operation.status == Operation::Status::kRejected) {
-    operation.reject_reason = operation.lower ? Operation::RejectReason::kBounds
-                                              : Operation::RejectReason::kOverflow;
+    operation.reject_reason =
+        operation.lower ? Operation::RejectReason::kBounds : Operation::RejectReason::kOverflow;
   }
   return operation;
 }

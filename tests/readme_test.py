@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs the commands of README.md's console blocks and compares what they print with what stands there.
+"""Runs the commands of README.md's console blocks and compares what they print with what is there.
 
-A line `...` stands for any lines; the lines between two of them must follow one another in the output.
-What differs from run to run (the commit, real milliseconds) is left out of the comparison.
+A line `...` stands for any lines; the lines between two of them must follow one another in the
+output. What differs from run to run (the commit, real milliseconds) is left out of the comparison.
 """
 
 import os

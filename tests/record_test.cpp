@@ -96,8 +96,8 @@ TEST(RecordDeathTest, TooLargeAPayloadIsADefectOfTheCaller) {
   EXPECT_DEATH(one_record(std::string(kRecordPayloadBytesMax + 1, 'x')), "payload");
 }
 
-RC_GTEST_PROP(RecordProperty, EntryRoundTrip, (uint64_t index, uint64_t term, uint64_t log_time,
-                                               const std::string& data)) {
+RC_GTEST_PROP(RecordProperty, EntryRoundTrip,
+              (uint64_t index, uint64_t term, uint64_t log_time, const std::string& data)) {
   const Entry entry{LogIndex(index), Term(term), LogTime(log_time),
                     data.empty() ? EntryType::kNoop : EntryType::kCommand, Bytes(data)};
   std::string bytes;
@@ -118,9 +118,7 @@ RC_GTEST_PROP(RecordProperty, AnyBytesAreSafe, (const std::string& bytes)) {
   RC_ASSERT(read_record(bytes, record, consumed) != RecordStatus::kOk);
 }
 
-TEST(Record, ExampleInReadme) {
-  EXPECT_EQ(readme_example("record"), hex_of(one_record("hits+5")));
-}
+TEST(Record, ExampleInReadme) { EXPECT_EQ(readme_example("record"), hex_of(one_record("hits+5"))); }
 
 }  // namespace
 }  // namespace tally

@@ -27,20 +27,20 @@ ApplyResult repeated(ApplyResult result) {
 
 struct Step {
   enum class Kind { kNoop, kOpen, kAdd } kind = Kind::kNoop;
-  uint64_t advance = 0;      // of log time
-  int64_t timeout_ns = 0;    // kOpen
+  uint64_t advance = 0;    // of log time
+  int64_t timeout_ns = 0;  // kOpen
   uint64_t count_max = 0;
   IncrementAndGetRequest request;  // kAdd; `session` counts back from the newest opened
 };
 
 void showValue(const Step& step, std::ostream& out) {
-  out << fmt::format("{{kind {} advance {} timeout {} max {} name {} delta {} lower {} upper {} "
-                     "session {} sequence {} first {}}}",
-                     static_cast<int>(step.kind), step.advance, step.timeout_ns, step.count_max,
-                     step.request.name, step.request.delta,
-                     step.request.lower.value_or(kLowest), step.request.upper.value_or(kHighest),
-                     step.request.session.value(), step.request.sequence,
-                     step.request.first_outstanding);
+  out << fmt::format(
+      "{{kind {} advance {} timeout {} max {} name {} delta {} lower {} upper {} "
+      "session {} sequence {} first {}}}",
+      static_cast<int>(step.kind), step.advance, step.timeout_ns, step.count_max, step.request.name,
+      step.request.delta, step.request.lower.value_or(kLowest),
+      step.request.upper.value_or(kHighest), step.request.session.value(), step.request.sequence,
+      step.request.first_outstanding);
 }
 
 class Model {
@@ -152,12 +152,12 @@ rc::Gen<IncrementAndGetRequest> requests() {
 
 rc::Gen<Step> steps() {
   return rc::gen::build<Step>(
-      rc::gen::set(&Step::kind, rc::gen::weightedElement<Step::Kind>({{1, Step::Kind::kNoop},
-                                                                      {3, Step::Kind::kOpen},
-                                                                      {16, Step::Kind::kAdd}})),
+      rc::gen::set(&Step::kind,
+                   rc::gen::weightedElement<Step::Kind>(
+                       {{1, Step::Kind::kNoop}, {3, Step::Kind::kOpen}, {16, Step::Kind::kAdd}})),
       rc::gen::set(&Step::advance,
-                   rc::gen::weightedOneOf<uint64_t>({{8, rc::gen::just(uint64_t{0})},
-                                                     {2, rc::gen::inRange<uint64_t>(0, 8)}})),
+                   rc::gen::weightedOneOf<uint64_t>(
+                       {{8, rc::gen::just(uint64_t{0})}, {2, rc::gen::inRange<uint64_t>(0, 8)}})),
       rc::gen::set(&Step::timeout_ns, rc::gen::inRange<int64_t>(0, 60)),
       rc::gen::set(&Step::count_max, rc::gen::inRange<uint64_t>(0, 5)),
       rc::gen::set(&Step::request, requests()));

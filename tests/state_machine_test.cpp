@@ -36,9 +36,8 @@ class StateMachineTest : public ::testing::Test {
   }
   void noop() { apply(EntryType::kNoop, {}); }
   ApplyResult open(int64_t timeout_ns = 1000, uint64_t count_max = 10) {
-    return apply(EntryType::kCommand,
-                 encode_open_session({.timeout = Duration(timeout_ns),
-                                      .session_count_max = count_max}));
+    return apply(EntryType::kCommand, encode_open_session({.timeout = Duration(timeout_ns),
+                                                           .session_count_max = count_max}));
   }
   SessionId opened(int64_t timeout_ns = 1000) {
     return SessionId(static_cast<uint64_t>(open(timeout_ns).value));

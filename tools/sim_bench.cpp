@@ -50,15 +50,16 @@ int main(int argc, char** argv) {
   for (uint64_t i = 0; i < 5; ++i) {
     batches.push_back(run_batch(1 + i * 200, 200));
     fmt::print("seeds {:>4}..{:<4}  {:>9} events  {:>6.2f} s  {:>9.0f} events/s\n", 1 + i * 200,
-               (i + 1) * 200, batches.back().events, batches.back().seconds,
-               batches.back().rate());
+               (i + 1) * 200, batches.back().events, batches.back().seconds, batches.back().rate());
   }
   std::sort(batches.begin(), batches.end(),
             [](const Batch& a, const Batch& b) { return a.rate() < b.rate(); });
   const Batch& median = batches[batches.size() / 2];
-  fmt::print("median {:.0f} events/s on one core (min {:.0f}, max {:.0f}); {:.0f} seeds per core-hour\n",
-             median.rate(), batches.front().rate(), batches.back().rate(),
-             static_cast<double>(median.seeds) * 3600 / median.seconds);
+  fmt::print(
+      "median {:.0f} events/s on one core (min {:.0f}, max {:.0f}); "
+      "{:.0f} seeds per core-hour\n",
+      median.rate(), batches.front().rate(), batches.back().rate(),
+      static_cast<double>(median.seeds) * 3600 / median.seconds);
   return 0;
 }
 

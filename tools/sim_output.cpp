@@ -13,13 +13,10 @@ using sim::Violation;
 
 int exit_code(RunResult::Verdict verdict) {
   switch (verdict) {
-    case RunResult::Verdict::kOk:
-      return kExitOk;
-    case RunResult::Verdict::kViolation:
-      return kExitViolation;
+    case RunResult::Verdict::kOk: return kExitOk;
+    case RunResult::Verdict::kViolation: return kExitViolation;
     case RunResult::Verdict::kVacuous:
-    case RunResult::Verdict::kUndecided:
-      return kExitUndecided;
+    case RunResult::Verdict::kUndecided: return kExitUndecided;
   }
   return kExitEnvironment;
 }
@@ -83,10 +80,10 @@ std::string result_text(const RunResult& result, const std::string& replay, uint
 std::string result_json(const RunResult& result, const std::string& replay, uint64_t wall_ns) {
   std::string violation = "null";
   if (result.violation) {
-    violation = fmt::format(R"({{"oracle":{},"message":{},"event":{},"fingerprint":{}}})",
-                            json_string(result.violation->oracle),
-                            json_string(result.violation->message), result.violation->event,
-                            json_string(fingerprint(*result.violation)));
+    violation =
+        fmt::format(R"({{"oracle":{},"message":{},"event":{},"fingerprint":{}}})",
+                    json_string(result.violation->oracle), json_string(result.violation->message),
+                    result.violation->event, json_string(fingerprint(*result.violation)));
   }
   return fmt::format(
       R"({{"verdict":"{}","seed":{},"digest":"{:016x}","events":{},"sim_ns":{},"wall_ns":{},)"

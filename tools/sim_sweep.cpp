@@ -121,8 +121,7 @@ void report_failed_check(const std::string& message) {
     shared.running[worker].store(seed);
     current_seed = seed;
     sim::RunSpec spec;
-    const std::string error =
-        sim::make_run_spec(options.scenario, seed, options.assignments, spec);
+    const std::string error = sim::make_run_spec(options.scenario, seed, options.assignments, spec);
     if (!error.empty()) {  // they fit the first seed, but not what this one draws
       RunResult result;
       result.seed = seed;
@@ -158,8 +157,8 @@ class Sweep {
   explicit Sweep(const SweepOptions& options) : options_(options) {}
 
   int run() {
-    void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
       fmt::print(stderr, "tallysim: no shared memory: {}\n", std::strerror(errno));
       return kExitEnvironment;
@@ -297,7 +296,8 @@ class Sweep {
     event_count_ += static_cast<uint64_t>(report.events());
     events_.push_back(static_cast<uint64_t>(report.events()));
     cpu_ns_ += static_cast<uint64_t>(report.cpu_ns());
-    for (int i = 0; i < report.notes_size(); ++i) notes_[i] += static_cast<uint64_t>(report.notes(i));
+    for (int i = 0; i < report.notes_size(); ++i)
+      notes_[i] += static_cast<uint64_t>(report.notes(i));
     for (int i = 0; i < report.faults_fired_size(); ++i) {
       faults_[i] += static_cast<uint64_t>(report.faults_fired(i));
     }
@@ -333,11 +333,12 @@ class Sweep {
                             json_string(violation.oracle), json_string(violation.message),
                             violation.event, json_string(fingerprint(violation)))
               : "null";
-      fmt::print(R"({{"verdict":"{}","seed":{},"events":{},"violation":{},"reason":{},"replay":{}}})"
-                 "\n",
-                 report.verdict(), seed, report.events(), json,
-                 report.reason().empty() ? "null" : json_string(report.reason()),
-                 json_string(replay(seed)));
+      fmt::print(
+          R"({{"verdict":"{}","seed":{},"events":{},"violation":{},"reason":{},"replay":{}}})"
+          "\n",
+          report.verdict(), seed, report.events(), json,
+          report.reason().empty() ? "null" : json_string(report.reason()),
+          json_string(replay(seed)));
     } else {
       fmt::print("seed {}: {}: {}\n  replay: {}\n", seed, report.verdict(),
                  report.verdict() == "violation"
@@ -383,9 +384,8 @@ class Sweep {
           options_.wall_ns_max > ns ? (options_.wall_ns_max - ns) / 1'000'000'000 : 0;
       left_s = rate == 0 ? to_limit : std::min(left_s, to_limit);
     }
-    fmt::print(stderr, "\r\x1b[K{} of {} seeds, {} per second, {} failures, {} s left",
-               seed_count_, total, rate, violation_count_ + vacuous_count_ + undecided_count_,
-               left_s);
+    fmt::print(stderr, "\r\x1b[K{} of {} seeds, {} per second, {} failures, {} s left", seed_count_,
+               total, rate, violation_count_ + vacuous_count_ + undecided_count_, left_s);
     std::fflush(stderr);
     progress_shown_ = true;
   }
@@ -436,11 +436,11 @@ class Sweep {
       return;
     }
     const uint64_t cpu_ms = std::max<uint64_t>(1, cpu_ns_ / 1'000'000);
-    fmt::print("{} seeds: {} ok, {} violations, {} vacuous, {} undecided\n"
-               "{} events (median {} a seed), {} per second and core, {} ms of CPU in {} ms\n",
-               seed_count_, ok_count_, violation_count_, vacuous_count_, undecided_count_,
-               event_count_, median, event_count_ * 1000 / cpu_ms, cpu_ms,
-               elapsed_ns() / 1'000'000);
+    fmt::print(
+        "{} seeds: {} ok, {} violations, {} vacuous, {} undecided\n"
+        "{} events (median {} a seed), {} per second and core, {} ms of CPU in {} ms\n",
+        seed_count_, ok_count_, violation_count_, vacuous_count_, undecided_count_, event_count_,
+        median, event_count_ * 1000 / cpu_ms, cpu_ms, elapsed_ns() / 1'000'000);
     if (!never_text.empty()) fmt::print("never seen: {}\n", never_text);
   }
 

@@ -16,11 +16,11 @@ struct SweepOptions {
   uint64_t first_seed = 0;
   uint64_t last_seed = 0;  // inclusive
   unsigned jobs = 1;
-  uint64_t wall_ns_max = 0;      // 0: no limit
-  std::string out_directory;     // one file per failure; empty: none
+  uint64_t wall_ns_max = 0;   // 0: no limit
+  std::string out_directory;  // one file per failure; empty: none
   bool json = false;
-  bool stop_at_first = false;    // at the first violation
-  std::string scenario_name;     // as given, for the replay command
+  bool stop_at_first = false;  // at the first violation
+  std::string scenario_name;   // as given, for the replay command
   sim::Scenario scenario;
   std::vector<std::string> assignments;
 };

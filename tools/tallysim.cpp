@@ -234,8 +234,9 @@ int list_command(bool json) {
 }
 
 void add_run_flags(CLI::App& command, RunOptions& options) {
-  command.add_option("--set", options.assignments,
-                     "Set one parameter, e.g. network.loss_ppm=1000; may be repeated")
+  command
+      .add_option("--set", options.assignments,
+                  "Set one parameter, e.g. network.loss_ppm=1000; may be repeated")
       ->type_name("path=value")
       ->allow_extra_args(false);
   command.add_option("--trace", options.trace, "text: print what happens, in words")
@@ -247,8 +248,9 @@ void add_run_flags(CLI::App& command, RunOptions& options) {
 }
 
 int main(int argc, char** argv) {
-  CLI::App app("Tally's testbed: a Raft counter in a simulated world, broken on purpose and replayed "
-               "by seed.");
+  CLI::App app(
+      "Tally's testbed: a Raft counter in a simulated world, broken on purpose and replayed "
+      "by seed.");
   app.set_version_flag("--version", std::string("tallysim, commit ") + commit_id());
   app.require_subcommand(1);
 
@@ -279,8 +281,7 @@ int main(int argc, char** argv) {
       ->type_name("TIME");
   sweep_app.add_option("--out", sweep_options.out_directory, "Write one file per failure here")
       ->type_name("DIR");
-  sweep_app.add_flag("--stop-at-first", sweep_options.stop_at_first,
-                     "Stop at the first violation");
+  sweep_app.add_flag("--stop-at-first", sweep_options.stop_at_first, "Stop at the first violation");
   sweep_app.add_flag("--json", sweep_options.json, "Print JSON, one object per line");
 
   std::string replayed;
@@ -295,6 +296,12 @@ int main(int argc, char** argv) {
   CheckFlags check;
   const CLI::App& check_app = add_check_command(app, check);
 
+  // CLI11 would only say that a subcommand is missing.
+  const std::string first = argc > 1 ? argv[1] : "-";
+  const auto is_first = [&](const CLI::App* command) { return command->get_name() == first; };
+  if (first.rfind('-', 0) != 0 && app.get_subcommands(is_first).empty()) {
+    return usage_error(fmt::format("no subcommand '{}' (`tallysim --help` lists them)", first));
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

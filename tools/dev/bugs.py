@@ -5,8 +5,10 @@ Each bug is a patch, tests/bugs/NAME.patch, headed by what it does:
 
     Bug: a voter grants without comparing logs
     Source: where it happened, or who describes it
-    Oracle: leader_completeness, linearizability    (any of these may fire first)
-    Args: --scenario NAME                           (optional; more arguments for the sweep)
+    Oracle: leader completeness, linearizability
+    Args: --scenario NAME
+
+Any of the oracles may fire first. Args, if there is such a line, is for the sweep.
 
 The patch is applied to a copy of the tree under build/bugs, whose build stays warm; the shipped
 tree contains none. A patch that no longer applies or compiles is a failure, like one not caught.
@@ -142,7 +144,7 @@ class Bug:
 
     @property
     def oracles(self):
-        return re.findall(r"[\w-]+", self.fields.get("Oracle", "").replace(" or ", " "))
+        return [name.strip() for name in self.fields.get("Oracle", "").split(",")]
 
     @property
     def arguments(self):

@@ -1,0 +1,379 @@
+#!/usr/bin/env python3
+"""tallysim as other programs meet it: exit codes, what stands on which stream, the shape of its
+JSON lines, and that whatever it prints as a way to repeat a run does repeat it.
+
+TALLY_BIN_DIR names the programs' directory; the working directory is the top of the tree.
+"""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TALLYSIM = str(pathlib.Path(os.environ.get("TALLY_BIN_DIR", "build/release/bin")) / "tallysim")
+
+OK, VIOLATION, USAGE, ENVIRONMENT, UNDECIDED = range(5)
+
+# Something set, so that it shows where assignments are repeated. A run takes some 20 ms.
+SMALL = ["--set", "workload.names=3"]
+# Every run of this is a violation of oracle `hang`.
+HANGS = ["--set", "event_count_max=1000"]
+
+NUMBER, TEXT, OBJECT, LIST = int, str, dict, list
+OR_NULL = type(None)
+RUN_FIELDS = {
+    "verdict": TEXT, "seed": NUMBER, "digest": TEXT, "events": NUMBER, "sim_ns": NUMBER,
+    "wall_ns": NUMBER, "ops": OBJECT, "violation": (OBJECT, OR_NULL), "replay": TEXT,
+    "reason": (TEXT, OR_NULL),  # beyond DESIGN section 9: why vacuous or undecided
+}
+OPS_FIELDS = {"ok": NUMBER, "unknown": NUMBER, "rejected": NUMBER, "failed": NUMBER}
+VIOLATION_FIELDS = {"oracle": TEXT, "message": TEXT, "event": NUMBER, "fingerprint": TEXT}
+SWEEP_FIELDS = {
+    "seeds": NUMBER, "ok": NUMBER, "violations": NUMBER, "vacuous": NUMBER, "undecided": NUMBER,
+    "events": NUMBER, "wall_ns": NUMBER, "cpu_ns": NUMBER, "seen": OBJECT, "never_seen": LIST,
+    "events_median": NUMBER,  # beyond DESIGN section 9
+}
+CHECK_FIELDS = {
+    "verdict": TEXT, "ops": NUMBER, "unknown_used": NUMBER, "unknown_unspent": NUMBER,
+    "reason": (TEXT, OR_NULL),
+}
+
+ADD = ('{"client":1,"seq":1,"op":"add","counter":"a","delta":5,"invoke":10,"return":20,'
+       '"status":"ok","value":5}\n')
+GET = '{"client":2,"seq":1,"op":"get","counter":"a","invoke":30,"return":40,"status":"ok",%s}\n'
+GOOD_HISTORY = ADD + GET % '"value":5'
+BAD_HISTORY = ADD + GET % '"value":0'
+
+
+class Ran:
+    def __init__(self, *args, stdin=None):
+        done = subprocess.run([TALLYSIM, *args], input=stdin, capture_output=True, text=True,
+                              timeout=120)
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    def json(self):
+        """The last line, which is what other programs read."""
+        return json.loads(self.out.splitlines()[-1])
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = pathlib.Path(directory.name)
+
+    def write(self, name, text):
+        path = self.directory / name
+        path.write_text(text)
+        return str(path)
+
+    def expect_usage(self, ran, *named):
+        """Refused as a usage error: one message on stderr that names what is wrong."""
+        self.assertEqual(ran.code, USAGE, ran.out + ran.err)
+        self.assertEqual(ran.out, "")
+        for name in named:
+            self.assertIn(name, ran.err)
+
+    def expect_fields(self, value, fields):
+        self.assertEqual(set(value), set(fields))
+        for name, kind in fields.items():
+            self.assertIsInstance(value[name], kind, name)
+            self.assertNotIsInstance(value[name], bool, name)
+
+    def expect_run(self, value):
+        self.expect_fields(value, RUN_FIELDS)
+        self.expect_fields(value["ops"], OPS_FIELDS)
+        self.assertIn(value["verdict"], ("ok", "violation", "vacuous", "undecided"))
+        self.assertRegex(value["digest"], r"^[0-9a-f]{16}$")
+        if value["violation"] is not None:
+            self.expect_fields(value["violation"], VIOLATION_FIELDS)
+
+    # ---- bad input
+
+    def test_flags_and_subcommands_that_do_not_exist(self):
+        self.expect_usage(Ran("run", "--sed", "1"), "--sed")
+        self.expect_usage(Ran("fly"), "fly")
+        self.expect_usage(Ran(), "subcommand")
+        self.expect_usage(Ran("run", "--trace", "loud"), "--trace")
+
+    def test_seeds_out_of_range(self):
+        for seed in ("-1", "9007199254740992", "18446744073709551616", "x", "1.5", ""):
+            with self.subTest(seed=seed):
+                self.expect_usage(Ran("run", "--seed", seed), "--seed")
+        self.assertEqual(Ran("run", "--seed", "9007199254740991", *SMALL).code, OK)
+        self.expect_usage(Ran("replay", "9007199254740992"), "9007199254740992")
+
+    def test_seed_ranges(self):
+        for seeds in ("1", "1..", "..2", "2..1", "1...2", "a..b", "-1..2", "1..9007199254740992"):
+            with self.subTest(seeds=seeds):
+                self.expect_usage(Ran("sweep", f"--seeds={seeds}"), "--seeds")
+        self.expect_usage(Ran("sweep"), "--seeds")
+
+    def test_durations_and_jobs(self):
+        for time in ("0", "x", "5d", "-1s", "s", "99999999999999999999s"):
+            with self.subTest(time=time):
+                self.expect_usage(Ran("sweep", "--seeds", "1..2", f"--for={time}"), "--for")
+        self.expect_usage(Ran("sweep", "--seeds", "1..2", "--jobs", "0"), "--jobs")
+
+    def test_assignments(self):
+        for text, named in (("nodes", "nodes"), ("nodes=x", "x"), ("nodes=0", "1 .. 9"),
+                            ("no.such=1", "no"), ("network.no_such=1", "no_such")):
+            with self.subTest(text=text):
+                self.expect_usage(Ran("run", "--seed", "1", "--set", text), named)
+                self.expect_usage(Ran("sweep", "--seeds", "1..2", "--set", text), named)
+
+    def test_options_that_do_not_fit_together(self):
+        both = ["--set", "raft.election_timeout_ms=100", "--set", "raft.heartbeat_ms=200"]
+        self.expect_usage(Ran("run", "--seed", "1", *both), "heartbeat_ms", "election_timeout_ms")
+        self.expect_usage(Ran("sweep", "--seeds", "1..2", *both), "heartbeat_ms")
+
+    def test_options_that_fit_some_seeds_only(self):
+        # Drawn election timeouts differ; seeds that cannot run are counted, never skipped.
+        for first in range(1, 20):
+            ran = Ran("sweep", "--seeds", f"{first}..{first + 29}", "--json", "--set",
+                      "raft.heartbeat_ms=60", *SMALL)
+            if ran.code != USAGE:  # the first one must fit
+                break
+        self.assertEqual(ran.code, UNDECIDED, ran.err)
+        self.assertEqual(ran.json()["seeds"], 30)
+        self.assertGreater(ran.json()["undecided"], 0)
+        self.assertIn("raft.heartbeat_ms", json.loads(ran.out.splitlines()[0])["reason"])
+
+    def test_scenarios(self):
+        self.expect_usage(Ran("run", "--scenario", "no-such-story"), "no-such-story", "list")
+        broken = self.write("broken.txtpb", 'name: "x"\nfault { kind: MELTDOWN }\n')
+        for command in (["run", "--scenario"], ["sweep", "--seeds", "1..2", "--scenario"]):
+            self.expect_usage(Ran(*command, broken), "broken.txtpb:2:", "MELTDOWN")
+        misfit = self.write("misfit.txtpb", "core: 7\n")
+        self.expect_usage(Ran("run", "--scenario", misfit), "misfit.txtpb", "node 7")
+
+    def test_histories(self):
+        self.expect_usage(Ran("check", str(self.directory / "none.jsonl")), "none.jsonl")
+        bad = self.write("bad.jsonl", GOOD_HISTORY + "{}\n")
+        self.expect_usage(Ran("check", bad), "bad.jsonl:3")
+
+    def test_places_that_cannot_be_written(self):
+        self.assertEqual(
+            Ran("sweep", "--seeds", "1..1", "--out", "/proc/none/such", *SMALL).code, ENVIRONMENT)
+        self.assertEqual(
+            Ran("run", "--seed", "1", "--history", "/proc/none/such", *SMALL).code, ENVIRONMENT)
+
+    # ---- run
+
+    def test_run_tells_who_it_is_first_and_how_to_repeat_it_last(self):
+        ran = Ran("run", "--seed", "7", *SMALL)
+        self.assertEqual(ran.code, OK)
+        self.assertEqual(ran.err, "")
+        lines = ran.out.splitlines()
+        self.assertRegex(lines[0], r"^seed 7, commit ")
+        self.assertRegex("\n".join(lines[1:-2]), r"(?m)^(parameters:)? *nodes: \d")
+        self.assertRegex(lines[-2], r"^verdict ok, digest [0-9a-f]{16}$")
+        self.assertEqual(lines[-1], "replay: tallysim run --seed 7 --set workload.names=3")
+
+    def test_run_json(self):
+        ran = Ran("run", "--seed", "7", "--json", *SMALL)
+        self.assertEqual((ran.code, ran.err), (OK, ""))
+        for line in ran.out.splitlines():
+            json.loads(line)
+        value = ran.json()
+        self.expect_run(value)
+        self.assertEqual((value["verdict"], value["seed"], value["violation"]), ("ok", 7, None))
+
+    def test_run_json_of_a_violation(self):
+        ran = Ran("run", "--seed", "7", "--json", *HANGS)
+        self.assertEqual(ran.code, VIOLATION)
+        value = ran.json()
+        self.expect_run(value)
+        self.assertEqual(value["violation"]["oracle"], "hang")
+        self.assertEqual(value["violation"]["event"], 1000)
+
+    def test_run_json_of_a_vacuous_run(self):
+        ran = Ran("run", "--seed", "7", "--json", "--set", "workload.clients=0")
+        self.assertEqual(ran.code, UNDECIDED)
+        self.expect_run(ran.json())
+        self.assertEqual(ran.json()["verdict"], "vacuous")
+        self.assertTrue(ran.json()["reason"])
+
+    def test_the_replay_command_replays(self):
+        first = Ran("run", "--seed", "11", "--json", "--set", "nodes=5", *SMALL).json()
+        command = first["replay"].split()
+        self.assertEqual(command[0], "tallysim")
+        again = Ran(*command[1:], "--json").json()
+        self.assertEqual(again["digest"], first["digest"])
+        self.assertEqual(again["events"], first["events"])
+
+    def test_replay_of_a_seed(self):
+        self.assertEqual(Ran("replay", "5", "--json", *SMALL).json()["digest"],
+                         Ran("run", "--seed", "5", "--json", *SMALL).json()["digest"])
+
+    def test_trace_goes_beside_the_json_and_changes_nothing(self):
+        plain = Ran("run", "--seed", "3", "--json", *SMALL)
+        traced = Ran("run", "--seed", "3", "--json", "--trace", "text", *SMALL)
+        self.assertEqual(traced.json()["digest"], plain.json()["digest"])
+        self.assertEqual(len(traced.out.splitlines()), len(plain.out.splitlines()))
+        self.assertIn("elected leader of term", traced.err)
+
+    def test_every_scenario_is_listed_and_runs_by_name(self):
+        listed = Ran("list", "--json")
+        self.assertEqual(listed.code, OK)
+        names = [json.loads(line)["name"] for line in listed.out.splitlines()]
+        files = sorted(path.stem for path in pathlib.Path("scenarios").glob("*.txtpb"))
+        self.assertEqual(names, files)
+        self.assertIn("bridge-node", names)
+        ran = Ran("run", "--scenario", "bridge-node", "--json")
+        self.assertEqual(ran.code, OK)
+        self.assertIn("--scenario bridge-node", ran.json()["replay"])
+
+    def test_an_expectation_that_does_not_hold(self):
+        path = self.write("hopeful.txtpb", 'swarm: true\nexpect { committed_min: 10000000 }\n')
+        ran = Ran("run", "--scenario", path, "--seed", "1", "--json", *SMALL)
+        self.assertEqual(ran.code, VIOLATION)
+        self.assertEqual(ran.json()["violation"]["oracle"], "expectation")
+
+    def test_an_expected_violation_is_fine(self):
+        path = self.write("hung.txtpb", 'swarm: true\nexpect { violation: "hang" }\n')
+        ran = Ran("run", "--scenario", path, "--seed", "1", "--json", *HANGS)
+        self.assertEqual((ran.code, ran.json()["verdict"]), (OK, "ok"))
+
+    # ---- history and check
+
+    def test_the_history_of_a_run_passes_the_check(self):
+        path = str(self.directory / "history.jsonl")
+        value = Ran("run", "--seed", "2", "--json", "--history", path).json()
+        checked = Ran("check", path, "--json")
+        self.assertEqual(checked.code, OK, checked.out + checked.err)
+        self.expect_fields(checked.json(), CHECK_FIELDS)
+        self.assertEqual(checked.json()["verdict"], "ok")
+        self.assertGreaterEqual(checked.json()["ops"], value["ops"]["ok"])
+
+    def test_check_of_a_good_and_a_bad_history(self):
+        good = Ran("check", self.write("good.jsonl", GOOD_HISTORY), "--json")
+        self.assertEqual((good.code, good.json()["verdict"]), (OK, "ok"))
+        self.assertEqual((good.json()["ops"], good.json()["reason"]), (2, None))
+        bad = Ran("check", self.write("bad.jsonl", BAD_HISTORY), "--json")
+        self.assertEqual((bad.code, bad.json()["verdict"]), (VIOLATION, "violation"))
+        self.expect_fields(bad.json(), CHECK_FIELDS)
+        self.assertEqual(Ran("check", "-", stdin=GOOD_HISTORY).code, OK)
+        self.assertEqual(Ran("check", "-", "--initial", "1", stdin=GOOD_HISTORY).code, VIOLATION)
+
+    # ---- sweep
+
+    def test_sweep_says_the_summary_and_nothing_else(self):
+        ran = Ran("sweep", "--seeds", "1..20", "--jobs", "2", *SMALL)
+        self.assertEqual((ran.code, ran.err), (OK, ""))
+        lines = ran.out.splitlines()
+        self.assertEqual(lines[0], "20 seeds: 20 ok, 0 violations, 0 vacuous, 0 undecided")
+        self.assertRegex(lines[1], r"^\d+ events \(median \d+ a seed\)")
+        for line in lines[2:]:
+            self.assertTrue(line.startswith("never seen: "), line)
+
+    def test_sweep_json(self):
+        ran = Ran("sweep", "--seeds", "1..20", "--jobs", "2", "--json", *SMALL)
+        self.assertEqual((ran.code, ran.err, len(ran.out.splitlines())), (OK, "", 1))
+        value = ran.json()
+        self.expect_fields(value, SWEEP_FIELDS)
+        self.assertEqual((value["seeds"], value["ok"]), (20, 20))
+        self.assertGreater(value["seen"]["became_leader"], 19)
+        self.assertFalse(set(value["seen"]) & set(value["never_seen"]))
+        self.assertIn("fault_crash", set(value["seen"]) | set(value["never_seen"]))
+
+    def test_sweep_sums_up_the_same_with_any_number_of_jobs(self):
+        one, three = (Ran("sweep", "--seeds", "1..12", "--jobs", jobs, "--json", *SMALL).json()
+                      for jobs in ("1", "3"))
+        for name in ("seeds", "ok", "events", "events_median", "seen", "never_seen"):
+            self.assertEqual(one[name], three[name], name)
+
+    def test_sweep_reports_each_failure_with_its_replay(self):
+        ran = Ran("sweep", "--seeds", "5..7", "--jobs", "2", "--json", *HANGS)
+        self.assertEqual(ran.code, VIOLATION)
+        failures = [json.loads(line) for line in ran.out.splitlines()[:-1]]
+        self.assertEqual(sorted(failure["seed"] for failure in failures), [5, 6, 7])
+        for failure in failures:
+            self.expect_fields(failure["violation"], VIOLATION_FIELDS)
+            self.assertEqual(failure["replay"],
+                             f"tallysim run --seed {failure['seed']} --set event_count_max=1000")
+        self.assertEqual(ran.json()["violations"], 3)
+
+    def test_sweep_stops_at_the_first_violation_when_told(self):
+        ran = Ran("sweep", "--seeds", "1..100000", "--stop-at-first", "--json", *HANGS)
+        self.assertEqual(ran.code, VIOLATION)
+        self.assertLess(ran.json()["seeds"], 5000)
+
+    def test_sweep_ends_by_time(self):
+        ran = Ran("sweep", "--seeds", "1..9007199254740991", "--for", "1s", "--json", *SMALL)
+        self.assertEqual(ran.code, OK)
+        self.assertGreater(ran.json()["seeds"], 0)
+        self.assertGreaterEqual(ran.json()["wall_ns"], 1_000_000_000)
+
+    def test_what_a_sweep_writes_repeats_its_runs(self):
+        out = self.directory / "failures"
+        ran = Ran("sweep", "--seeds", "21..24", "--out", str(out), *HANGS)
+        self.assertEqual(ran.code, VIOLATION)
+        self.assertEqual(sorted(path.name for path in out.iterdir()),
+                         [f"seed-{seed}.txtpb" for seed in range(21, 25)])
+        for seed in range(21, 25):
+            path = str(out / f"seed-{seed}.txtpb")
+            spelled = Ran("run", "--scenario", path, "--json")
+            drawn = Ran("run", "--seed", str(seed), "--json", *HANGS)
+            self.assertEqual(spelled.json()["digest"], drawn.json()["digest"])
+            self.assertEqual(spelled.code, VIOLATION)
+            self.assertEqual(Ran("replay", path, "--json").json()["digest"],
+                             drawn.json()["digest"])
+
+    def test_ctrl_c_ends_a_sweep_with_what_it_has(self):
+        sweep = self.start_endless_sweep()
+        sweep.send_signal(signal.SIGINT)
+        out, err = sweep.communicate(timeout=60)
+        self.assertEqual((sweep.returncode, err), (OK, ""))
+        self.expect_fields(json.loads(out.splitlines()[-1]), SWEEP_FIELDS)
+
+    def test_a_killed_worker_is_a_crash_and_the_sweep_goes_on(self):
+        sweep = self.start_endless_sweep()
+        killed = self.children(sweep.pid)[0]
+        os.kill(killed, signal.SIGKILL)  # a child of our own child
+        first = json.loads(sweep.stdout.readline())
+        sweep.send_signal(signal.SIGINT)
+        out, _ = sweep.communicate(timeout=60)
+        self.assertEqual(sweep.returncode, VIOLATION)
+        self.assertEqual(first["violation"]["oracle"], "crash")
+        self.assertIn("signal 9", first["violation"]["fingerprint"])
+        self.assertEqual(json.loads(out.splitlines()[-1])["violations"], 1)
+
+    def start_endless_sweep(self):
+        # Runs so long that a worker is in the middle of one whenever we look.
+        sweep = subprocess.Popen(
+            [TALLYSIM, "sweep", "--seeds", "1..1000000", "--jobs", "1", "--json",
+             "--set", "duration_ms=200000", "--set", "event_count_max=1000000000"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(sweep.stdout.close)
+        self.addCleanup(sweep.stderr.close)
+        self.addCleanup(sweep.wait)
+        self.addCleanup(sweep.kill)
+        while not self.busy_children(sweep.pid):
+            self.assertIsNone(sweep.poll(), "the sweep ended at once")
+        return sweep
+
+    @staticmethod
+    def children(pid):
+        text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in text.split()]
+
+    def busy_children(self, pid):
+        """Children that have used up some processor time already, so they are at a seed."""
+        try:
+            stats = [pathlib.Path(f"/proc/{child}/stat").read_text() for child in
+                     self.children(pid)]
+        except FileNotFoundError:
+            return []
+        return [stat for stat in stats if int(re.sub(r"^.*\) ", "", stat).split()[11]) >= 5]
+
+
+if __name__ == "__main__":
+    if not os.access(TALLYSIM, os.X_OK):
+        sys.exit(f"no program {TALLYSIM}: build first, or set TALLY_BIN_DIR")
+    unittest.main()
