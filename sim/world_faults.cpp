@@ -214,7 +214,7 @@ void World::begin_fault(size_t position) {
     return;
   }
   ongoing.begun = true;
-  if (fault.kind() != CRASH_POINT) ++result_.faults_fired[fault.kind()];
+  if (fault.kind() != CRASH_POINT) ++result_.faults_fired[static_cast<size_t>(fault.kind())];
   if (fault.kind() == FLAP) {
     ongoing.flap_cut = true;
     queue_.push(queue_.now() + std::chrono::milliseconds(fault.period_ms()), EventKind::kFaultStep,
