@@ -70,6 +70,7 @@ void Client::on_rejection(Time now, Request& request, Reason reason) {
       // This attempt executed nothing and, the session being gone, none of its kind ever will;
       // an earlier one may have been executed before the session ended.
       request.in_flight = false;
+      request.wake_at = now;  // sent again as soon as the next session is open
       lose_session();
       if (request.maybe_applied && !request.finished) finish_undecided(request, reason);
       return;

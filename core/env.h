@@ -79,7 +79,8 @@ class Disk {
   virtual DiskStatus read(std::string_view file, uint64_t offset, size_t length,
                           std::string& out) = 0;
   // Keeps other processes out of the directory for as long as this Disk lives; false when
-  // another one has it.
+  // another one has it. Then syncs every file and the directory: a process that died may have
+  // left pages that were never synced, and recovery acts on what it reads.
   virtual bool lock() = 0;
 
   // Asynchronous. `data` must stay valid and unchanged until the completion.

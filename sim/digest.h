@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/message.h"
+
 namespace tally::sim {
 
 class Digest {
@@ -23,6 +25,7 @@ class Digest {
     words_[used_++] = word;
   }
   void fold(std::string_view bytes) { fold(XXH3_64bits(bytes.data(), bytes.size())); }
+  void fold(const Message& message);  // every field
 
   // Closes event number `event`.
   void end_event(uint64_t event) {

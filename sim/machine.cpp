@@ -95,7 +95,6 @@ void Machine::drop_node() {
     if (event.kind == EventKind::kDeliver) env_.network.drop(event.a);
   }
   stalled_.clear();
-  crash_point_.reset();
   crashing_ = false;
 }
 
@@ -184,13 +183,12 @@ bool Machine::wake_node() {
 bool Machine::end_callback() {
   if (node_.has_value() && (crashing_ || !node_->running())) {
     // A node that stopped by itself leaves its page cache; a crash point is a power loss.
-    const bool power_loss = crashing_;
-    if (power_loss) {
+    end_ = crashing_ ? End::kCrashPoint : End::kStopped;
+    if (crashing_) {
       crash();
     } else {
       kill();
     }
-    crashed_ = true;
     return false;
   }
   return node_.has_value();
@@ -240,8 +238,8 @@ uint64_t Machine::disk_draw(uint64_t file_key, uint64_t ordinal, uint64_t aspect
 
 void Machine::disk_point(DiskPoint point, std::string_view file) {
   (void)file;
-  if (crash_point_ != point) return;
-  crash_point_.reset();
+  if ((crash_points_ >> static_cast<uint32_t>(point) & 1) == 0) return;
+  last_crash_point_ = point;
   crashing_ = true;
   disk_.freeze();
 }

@@ -58,9 +58,10 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
     rearm();
   }
   void set_disk_slowdown(uint32_t factor) { disk_.set_slowdown(factor); }
-  // The node crashes at its next `point`; until disarmed.
-  void arm_crash_point(DiskPoint point) { crash_point_ = point; }
-  void disarm_crash_point() { crash_point_.reset(); }
+  // The node crashes at the next of these points: a bit each, 1 << DiskPoint.
+  void set_crash_points(uint32_t points) { crash_points_ = points; }
+  // Of the last crash point that was hit. REQUIRES: one was.
+  DiskPoint last_crash_point() const { return *last_crash_point_; }
 
   // Events. Each returns whether the node took a step (its last output is then worth a look).
   bool on_deliver(Envelope&& envelope);
@@ -79,8 +80,9 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   const Node& node() const { return *node_; }
   const SimDisk& disk() const { return disk_; }
   uint64_t start_count() const { return start_count_; }
-  // Set when the last callback ended in a crash, by a crash point or a failed disk; then cleared.
-  bool take_crashed() { return std::exchange(crashed_, false); }
+  // How the last callback ended the node, if it did; then cleared.
+  enum class End : uint8_t { kNone, kCrashPoint, kStopped };
+  End take_end() { return std::exchange(end_, End::kNone); }
   // Why the node does not run although its machine is up; empty when it runs.
   const std::string& refusal() const { return refusal_; }
 
@@ -124,9 +126,10 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   uint64_t wake_count_ = 0;
   std::vector<Event> stalled_;
 
-  std::optional<DiskPoint> crash_point_;
+  uint32_t crash_points_ = 0;
+  std::optional<DiskPoint> last_crash_point_;
   bool crashing_ = false;  // the crash point was hit; the callback has yet to return
-  bool crashed_ = false;
+  End end_ = End::kNone;
 };
 
 }  // namespace tally::sim

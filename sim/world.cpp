@@ -120,17 +120,7 @@ bool World::dispatch(const Event& event) {
 void World::dispatch_to_machine(const Event& event) {
   Machine& machine = *machines_[event.who];
   if (event.kind == EventKind::kStart) {
-    if (machine.state() != Machine::State::kDown) return;
-    for (const Ongoing& fault : ongoing_) {
-      if (!fault.begun || fault.ended) continue;
-      // Down from time 0 by the plan: the fault's end starts it.
-      for (const uint32_t target : fault.targets) {
-        const FaultKind kind = spec_.plan[static_cast<size_t>(&fault - ongoing_.data())].kind();
-        const bool down = kind == CRASH || kind == CRASH_ALL || kind == KILL;
-        if (target == event.who && down) return;
-      }
-    }
-    restart(machine);
+    restart(machine);  // unless the plan has it down from time 0: the fault's end starts it
     return;
   }
   if (machine.state() == Machine::State::kPaused) {
@@ -171,7 +161,7 @@ void World::dispatch_to_machine(const Event& event) {
       break;
   }
   if (stepped) after_step(machine);
-  if (machine.take_crashed()) after_crash(machine);
+  after_end(machine, machine.take_end());
 }
 
 void World::after_step(Machine& machine) {
@@ -186,16 +176,19 @@ void World::after_step(Machine& machine) {
 }
 
 // The node went down in the middle of a callback: by a crash point, or by itself.
-void World::after_crash(Machine& machine) {
-  narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()), "crashes right here");
+void World::after_end(Machine& machine, Machine::End end) {
+  if (end == Machine::End::kNone) return;
+  narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()),
+                 end == Machine::End::kCrashPoint ? "crashes right here" : "stops by itself");
   clients_.on_node_down(machine.id(), ++crash_count_);
+  if (end != Machine::End::kCrashPoint) return;
   for (size_t position = 0; position < ongoing_.size(); ++position) {
-    Ongoing& fault = ongoing_[position];
-    const Fault& plan = spec_.plan[position];
-    if (plan.kind() != CRASH_POINT || !fault.begun || fault.ended) continue;
-    if (fault.targets.empty() || fault.targets[0] != machine.number()) continue;
+    if (!acts_on(position, CRASH_POINT, machine.number())) continue;
+    if (disk_point(spec_.plan[position]) != machine.last_crash_point()) continue;
+    ongoing_[position].hit = true;
     ++result_.faults_fired[CRASH_POINT];
   }
+  set_disk_faults(machine);
 }
 
 void World::fold(const Event& event) {
@@ -203,54 +196,11 @@ void World::fold(const Event& event) {
   digest_.fold(static_cast<uint64_t>(event.at.time_since_epoch().count()));
   digest_.fold(static_cast<uint64_t>(event.kind) << 32 | event.who);
   if (event.kind == EventKind::kDeliver || event.kind == EventKind::kClientReceive) {
-    fold_message(network_.peek(event.a));
+    const Envelope& envelope = network_.peek(event.a);
+    digest_.fold(envelope.from.value());
+    digest_.fold(envelope.message);
   } else if (event.kind != EventKind::kTimer && event.kind != EventKind::kClientTimer) {
     digest_.fold(event.a);
-  }
-}
-
-void World::fold_message(const Envelope& envelope) {
-  digest_.fold(envelope.from.value());
-  digest_.fold(envelope.message.index());
-  if (const auto* append = std::get_if<AppendRequest>(&envelope.message)) {
-    digest_.fold(append->term.value());
-    digest_.fold(append->prev_log_index.value());
-    digest_.fold(append->prev_log_term.value());
-    digest_.fold(append->commit_index.value());
-    digest_.fold(append->round);
-    for (const Entry& entry : append->entries) {
-      digest_.fold(entry.term.value());
-      digest_.fold(entry.log_time.value());
-      digest_.fold(entry.data.view());
-    }
-  } else if (const auto* append_reply = std::get_if<AppendReply>(&envelope.message)) {
-    digest_.fold(append_reply->term.value() << 1 | (append_reply->success ? 1 : 0));
-    digest_.fold(append_reply->match_index.value());
-    digest_.fold(append_reply->conflict_index.value());
-    digest_.fold(append_reply->round);
-  } else if (const auto* vote = std::get_if<VoteRequest>(&envelope.message)) {
-    digest_.fold(vote->term.value() << 1 | (vote->pre_vote ? 1 : 0));
-    digest_.fold(vote->last_log_index.value());
-    digest_.fold(vote->last_log_term.value());
-  } else if (const auto* vote_reply = std::get_if<VoteReply>(&envelope.message)) {
-    digest_.fold(vote_reply->term.value() << 2 | (vote_reply->pre_vote ? 2 : 0) |
-                 (vote_reply->granted ? 1 : 0));
-  } else if (const auto* request = std::get_if<ClientRequest>(&envelope.message)) {
-    digest_.fold(request->request_id);
-    if (const auto* increment = std::get_if<IncrementAndGetRequest>(&request->operation)) {
-      digest_.fold(increment->name);
-      digest_.fold(static_cast<uint64_t>(increment->delta));
-      digest_.fold(increment->session.value());
-      digest_.fold(increment->sequence);
-      digest_.fold(increment->first_outstanding);
-    } else if (const auto* get = std::get_if<GetValueRequest>(&request->operation)) {
-      digest_.fold(get->name);
-    }
-  } else if (const auto* response = std::get_if<ValueResponse>(&envelope.message)) {
-    digest_.fold(response->request_id);
-    digest_.fold(static_cast<uint64_t>(response->outcome) << 8 |
-                 static_cast<uint64_t>(response->reason));
-    digest_.fold(static_cast<uint64_t>(response->value));
   }
 }
 

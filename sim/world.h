@@ -79,6 +79,7 @@ class World {
     bool begun = false;
     bool ended = false;
     bool flap_cut = false;
+    bool hit = false;               // a crash point: a node crashed at it
     std::vector<uint32_t> targets;  // 0-based, resolved when it began
     std::vector<uint32_t> peers;
     std::vector<bool> link_held;  // which links it holds cut or slow: from * nodes + to
@@ -88,9 +89,8 @@ class World {
   bool dispatch(const Event& event);
   void dispatch_to_machine(const Event& event);
   void after_step(Machine& machine);
-  void after_crash(Machine& machine);
+  void after_end(Machine& machine, Machine::End end);
   void fold(const Event& event);
-  void fold_message(const Envelope& envelope);
   RunResult result();
   bool over() const { return phase_ == Phase::kDone || oracles_.violation().has_value(); }
   VirtualTime at_ms(int64_t ms) const { return VirtualTime(std::chrono::milliseconds(ms)); }
@@ -108,6 +108,10 @@ class World {
   void hold_link(Ongoing& ongoing, uint32_t from, uint32_t to);
   void choose_links(size_t position);
   bool apply_to_machines(size_t position);
+  bool acts_on(size_t position, FaultKind kind, uint32_t number) const;
+  bool held_down(uint32_t number) const;
+  void set_disk_faults(Machine& machine);
+  static DiskPoint disk_point(const Fault& fault);
   void release_machine(const Fault& fault, Machine& machine);
   void restart(Machine& machine);
 

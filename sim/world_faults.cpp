@@ -214,6 +214,9 @@ void World::begin_fault(size_t position) {
     return;
   }
   ongoing.begun = true;
+  if (fault.kind() == SLOW_DISK || fault.kind() == CRASH_POINT) {
+    for (const uint32_t number : ongoing.targets) set_disk_faults(*machines_[number]);
+  }
   if (fault.kind() != CRASH_POINT) ++result_.faults_fired[static_cast<size_t>(fault.kind())];
   if (fault.kind() == FLAP) {
     ongoing.flap_cut = true;
@@ -239,7 +242,7 @@ bool World::apply_to_machines(size_t position) {
       case KILL:
         // At time 0 nothing runs yet; the fault then keeps it from starting.
         effective |= before != Machine::State::kDown || queue_.now() == VirtualTime();
-        if (before == Machine::State::kDown) break;
+        if (before == Machine::State::kDown) break;  // and stays so until this fault ends, too
         if (fault.kind() == KILL) {
           machine.kill();
         } else {
@@ -248,22 +251,15 @@ bool World::apply_to_machines(size_t position) {
         clients_.on_node_down(machine.id(), ++crash_count_);
         break;
       case PAUSE:
-        effective |= before == Machine::State::kUp;
+        effective |= before != Machine::State::kDown;
         machine.pause();
         break;
       case CLOCK_JUMP:
         effective = true;
         machine.jump_clock(std::chrono::milliseconds(fault.by_ms()));
         break;
-      case SLOW_DISK:
-        effective = true;
-        machine.set_disk_slowdown(static_cast<uint32_t>(fault.factor()));
-        break;
-      case CRASH_POINT:
-        effective |= machine.has_node();
-        if (!machine.has_node()) break;
-        machine.arm_crash_point(static_cast<DiskPoint>(fault.point() - CrashPoint_MIN));
-        break;
+      case SLOW_DISK: effective = true; break;
+      case CRASH_POINT: effective |= machine.has_node(); break;
       default: CHECK(false, "not a fault of machines: {}", fault_name(fault.kind()));
     }
   }
@@ -292,27 +288,72 @@ void World::end_fault(size_t position) {
   for (const uint32_t number : ongoing.targets) release_machine(fault, *machines_[number]);
 }
 
+// The machine comes back, unless another fault under way has it likewise.
 void World::release_machine(const Fault& fault, Machine& machine) {
   switch (fault.kind()) {
     case CRASH:
     case CRASH_ALL:
     case KILL: restart(machine); break;
     case CRASH_POINT:
-      machine.disarm_crash_point();
+      set_disk_faults(machine);
       restart(machine);
       break;
-    case PAUSE: machine.resume(); break;
-    case SLOW_DISK: machine.set_disk_slowdown(1); break;
+    case PAUSE:
+      for (size_t position = 0; position < ongoing_.size(); ++position) {
+        if (acts_on(position, PAUSE, machine.number())) return;
+      }
+      machine.resume();
+      break;
+    case SLOW_DISK: set_disk_faults(machine); break;
     default: break;
   }
 }
 
+// Whether the fault is under way, of that kind, and on that machine.
+bool World::acts_on(size_t position, FaultKind kind, uint32_t number) const {
+  const Ongoing& ongoing = ongoing_[position];
+  return ongoing.begun && !ongoing.ended && spec_.plan[position].kind() == kind &&
+         contains(ongoing.targets, number);
+}
+
+bool World::held_down(uint32_t number) const {
+  for (size_t position = 0; position < ongoing_.size(); ++position) {
+    for (const FaultKind kind : {CRASH, CRASH_ALL, KILL}) {
+      if (acts_on(position, kind, number)) return true;
+    }
+    if (ongoing_[position].hit && acts_on(position, CRASH_POINT, number)) return true;
+  }
+  return false;
+}
+
+// The slowest of the slow disks counts; crash points that were not hit wait.
+void World::set_disk_faults(Machine& machine) {
+  int64_t factor = 1;
+  uint32_t points = 0;
+  for (size_t position = 0; position < ongoing_.size(); ++position) {
+    const Fault& fault = spec_.plan[position];
+    if (acts_on(position, SLOW_DISK, machine.number())) factor = std::max(factor, fault.factor());
+    if (acts_on(position, CRASH_POINT, machine.number()) && !ongoing_[position].hit) {
+      points |= uint32_t{1} << static_cast<uint32_t>(disk_point(fault));
+    }
+  }
+  machine.set_disk_slowdown(static_cast<uint32_t>(factor));
+  machine.set_crash_points(points);
+}
+
+DiskPoint World::disk_point(const Fault& fault) {
+  return static_cast<DiskPoint>(fault.point() - CrashPoint_MIN);
+}
+
 void World::restart(Machine& machine) {
-  if (machine.state() != Machine::State::kDown) return;
+  if (machine.state() != Machine::State::kDown || held_down(machine.number())) return;
   if (narrator_.on()) narrator_.cause("starts");
   machine.start();
-  if (machine.take_crashed() || !machine.has_node()) return;
-  after_step(machine);
+  if (machine.has_node()) {
+    after_step(machine);
+  } else {
+    after_end(machine, machine.take_end());
+  }
 }
 
 }  // namespace tally::sim

@@ -35,9 +35,9 @@ void World::begin_liveness() {
                  "liveness: the core" + names + " is healed, the rest frozen");
   network_.heal();
   clients_.stop();
+  for (Ongoing& fault : ongoing_) fault.ended = true;
   for (const auto& machine : machines_) {
-    machine->disarm_crash_point();
-    machine->set_disk_slowdown(1);
+    set_disk_faults(*machine);
     if (!std::binary_search(core_.begin(), core_.end(), machine->number())) {
       machine->freeze();
     } else if (machine->state() == Machine::State::kPaused) {

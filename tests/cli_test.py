@@ -211,6 +211,11 @@ class CliTest(unittest.TestCase):
         self.assertEqual(Ran("replay", "5", "--json", *SMALL).json()["digest"],
                          Ran("run", "--seed", "5", "--json", *SMALL).json()["digest"])
 
+    def test_replay_of_a_number_that_is_no_seed(self):
+        for seed in ("9007199254740992", "18446744073709551616", "99999999999999999999999"):
+            with self.subTest(seed=seed):
+                self.expect_usage(Ran("replay", seed), seed, "2^53")
+
     def test_trace_goes_beside_the_json_and_changes_nothing(self):
         plain = Ran("run", "--seed", "3", "--json", *SMALL)
         traced = Ran("run", "--seed", "3", "--json", "--trace", "text", *SMALL)

@@ -351,6 +351,33 @@ TEST_F(OraclesTest, AnAcknowledgementOfWhatTheMediaHaveOfAnotherTerm) {
   expect_fires("durability", "an acknowledged entry is not durable");
 }
 
+// One step may take an append of term 1, acknowledge it, and then take a newer leader's entries
+// that replace what it acknowledged. The acknowledgement was true, and binds nobody in the newer
+// term.
+TEST_F(OraclesTest, AnAcknowledgementOfAnEarlierTermIsJudgedByTheLogBeforeTheStep) {
+  Actor follower(1);
+  media(1, {Term(1), kNoNode}, {entry(1, 1), entry(2, 1)});
+  step(follower.takes(2, 1, {entry(1, 1), entry(2, 1)}));
+  follower.takes(3, 2, {entry(1, 1), entry(2, 2)});  // the judge has yet to see this step
+  send(follower, 2, acknowledgement(1, 2));
+  expect_silent();
+  step(follower);
+  media(1, {Term(2), kNoNode});
+  send(follower, 3, acknowledgement(2, 2));  // of this term: the media still hold the old entry
+  expect_fires("durability", "an acknowledged entry is not durable");
+}
+
+TEST_F(OraclesTest, AnAcknowledgementOfAnEarlierTermMustHaveBeenTrueBeforeTheStep) {
+  Actor follower(1);
+  media(1, {Term(1), kNoNode}, {entry(1, 1)});
+  step(follower.takes(2, 1, {entry(1, 1), entry(2, 1)}));
+  follower.takes(3, 2, {entry(1, 2)});
+  send(follower, 2, acknowledgement(1, 1));
+  expect_silent();
+  send(follower, 2, acknowledgement(1, 2));  // never reached the media
+  expect_fires("durability", "an acknowledged entry is not durable");
+}
+
 TEST_F(OraclesTest, AVoteBeforeItIsDurable) {
   const Actor voter(1);
   media(1, {Term(1), kNoNode});

@@ -256,6 +256,60 @@ TEST(Faults, ANodeThatIsDownFromTheStartIsStartedByTheEnd) {
   }
 }
 
+// When n2 starts again after `crash`, in ms, by the trace.
+std::string start_of_n2(const std::string& faults) {
+  const std::string trace = traced(small(faults));
+  const size_t first = trace.find("ms  n2        starts");
+  const size_t again = trace.find("ms  n2        starts", first + 1);
+  EXPECT_NE(again, std::string::npos) << faults;
+  EXPECT_EQ(trace.find("ms  n2        starts", again + 1), std::string::npos) << faults;
+  return again == std::string::npos ? "never" : trace.substr(again - 8, 8);
+}
+
+TEST(Faults, ANodeThatSeveralFaultsHoldDownStartsWithTheEndOfTheLast) {
+  const std::string second = fault("kind: CRASH_ALL duration_ms: 100", "at_ms: 400");
+  EXPECT_EQ(
+      start_of_n2(fault("kind: CRASH target { node: 2 } duration_ms: 500", "at_ms: 300") + second),
+      "800.000 ");
+  EXPECT_EQ(
+      start_of_n2(fault("kind: KILL target { node: 2 } duration_ms: 150", "at_ms: 300") + second),
+      "500.000 ");
+  EXPECT_EQ(start_of_n2(fault("kind: CRASH_POINT point: BEFORE_WRITE target { node: 2 } "
+                              "duration_ms: 600",
+                              "at_ms: 300") +
+                        second),
+            "900.000 ");
+}
+
+TEST(Faults, ACrashPointWaitsThroughAnotherCrashAndHitsOnce) {
+  const RunResult result =
+      run(small(fault("kind: CRASH_POINT point: BEFORE_SYNC target { node: 2 } duration_ms: 600",
+                      "at_ms: 310") +
+                fault("kind: CRASH_POINT point: AFTER_SYNC target { node: 2 } duration_ms: 600",
+                      "at_ms: 310")));
+  expect_ok(result);
+  EXPECT_EQ(result.faults_fired[CRASH_POINT], 1u) << "both end while the first has it down";
+  const RunResult longer =
+      run(small(fault("kind: CRASH_POINT point: BEFORE_SYNC target { node: 2 } duration_ms: 300",
+                      "at_ms: 310") +
+                fault("kind: CRASH_POINT point: AFTER_SYNC target { node: 2 } duration_ms: 600",
+                      "at_ms: 310")));
+  expect_ok(longer);
+  EXPECT_EQ(longer.faults_fired[CRASH_POINT], 2u);
+}
+
+TEST(Faults, OverlappingPausesEndWithTheLast) {
+  const std::string trace =
+      traced(small(fault("kind: PAUSE target { node: 2 } duration_ms: 200", "at_ms: 300") +
+                   fault("kind: PAUSE target { node: 2 } duration_ms: 500", "at_ms: 400")));
+  const size_t first_end = trace.find("ends: fault 1:");
+  const size_t second_end = trace.find("ends: fault 2:");
+  ASSERT_NE(first_end, std::string::npos);
+  ASSERT_NE(second_end, std::string::npos);
+  EXPECT_FALSE(tells(trace.substr(first_end, second_end - first_end), "ms  n2 "));
+  EXPECT_TRUE(tells(trace.substr(second_end), "ms  n2 "));
+}
+
 TEST(Faults, APausedNodeGoesOnWithWhatCameMeanwhile) {
   RunResult result;
   const std::string trace = traced(

@@ -149,17 +149,18 @@ int run_command(const RunOptions& options) {
   return written != kExitOk ? written : exit_code(result.verdict);
 }
 
+bool parse_seed(std::string_view text, uint64_t& seed) {
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  return !text.empty() && code == std::errc() && end == text.data() + text.size() &&
+         seed <= kSeedMax;
+}
+
 // "A..B" with both ends within range. Empty, or what is wrong.
 std::string parse_seeds(const std::string& text, uint64_t& first, uint64_t& last) {
   const size_t dots = text.find("..");
-  const auto parse = [](std::string_view part, uint64_t& value) {
-    const auto [end, code] = std::from_chars(part.data(), part.data() + part.size(), value);
-    return !part.empty() && code == std::errc() && end == part.data() + part.size() &&
-           value <= kSeedMax;
-  };
   const std::string_view view = text;
-  if (dots == std::string::npos || !parse(view.substr(0, dots), first) ||
-      !parse(view.substr(dots + 2), last) || first > last) {
+  if (dots == std::string::npos || !parse_seed(view.substr(0, dots), first) ||
+      !parse_seed(view.substr(dots + 2), last) || first > last) {
     return fmt::format("--seeds {}: give A..B with 0 <= A <= B < 2^53, as in 1..1000", text);
   }
   return {};
@@ -312,12 +313,11 @@ int main(int argc, char** argv) {
   if (check_app.parsed()) return check_command(check);
   run.seed_given = seed->count() > 0;
   if (replay_app.parsed()) {
-    const auto [end, code] =
-        std::from_chars(replayed.data(), replayed.data() + replayed.size(), run.seed);
-    run.seed_given = code == std::errc() && end == replayed.data() + replayed.size();
-    if (!run.seed_given) run.scenario = replayed;
-    if (run.seed_given && run.seed > kSeedMax) {
-      return usage_error(fmt::format("seed {} is not below 2^53", run.seed));
+    run.seed_given = replayed.find_first_not_of("0123456789") == std::string::npos;
+    if (!run.seed_given) {
+      run.scenario = replayed;
+    } else if (!parse_seed(replayed, run.seed)) {
+      return usage_error(fmt::format("seed '{}' is not below 2^53", replayed));
     }
   }
   return run_command(run);
