@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "tests/checker_oracle.h"
+#include "tests/effort.h"
 
 namespace tally::sim {
 namespace {
@@ -148,7 +149,7 @@ RC_GTEST_PROP(CheckerProperty, CountersSideBySideAreJudgedOneByOne, ()) {
 // called a violation.
 TEST(CheckerLongHistories, LinearizableOnesAreNeverViolations) {
   uint64_t undecided_count = 0;
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  for (uint64_t seed = 0; seed < effort(300); ++seed) {
     const int64_t op_count = 20 + static_cast<int64_t>(seed % 30) * 20;
     TestCase test = make_long_case(seed, op_count, true);
     const CheckResult simulated = check_history(test.history, test.options);

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/draw.h"
+#include "tests/effort.h"
 #include "tests/raft_harness.h"
 
 namespace tally {
@@ -256,7 +257,7 @@ RaftCluster::Options options_from(uint64_t seed) {
 // TALLY_PROPERTY_SEEDS asks for more than the suite has time for.
 uint64_t seed_count() {
   const char* text = std::getenv("TALLY_PROPERTY_SEEDS");
-  return text == nullptr ? 300 : std::strtoull(text, nullptr, 10);
+  return text == nullptr ? effort(300) : std::strtoull(text, nullptr, 10);
 }
 
 // rapidcheck shrinks a failing list of actions to a short one.
@@ -264,8 +265,8 @@ RC_GTEST_PROP(RaftProperty, NoInvariantBreaksInAShrinkableWorld, ()) {
   const auto seed = *rc::gen::arbitrary<uint32_t>();
   // Each number is one action; only the list shrinks, another number is just another action.
   const auto actions = *rc::gen::resize(
-      400, rc::gen::container<std::vector<uint32_t>>(
-               rc::gen::noShrink(rc::gen::resize(100, rc::gen::arbitrary<uint32_t>()))));
+      effort(400), rc::gen::container<std::vector<uint32_t>>(
+                       rc::gen::noShrink(rc::gen::resize(100, rc::gen::arbitrary<uint32_t>()))));
   World world(options_from(seed));
   for (const uint32_t action : actions) {
     world.apply(action_of(seed, draw(seed, 6, action)));
@@ -288,10 +289,10 @@ TEST(RaftProperty, NoInvariantBreaksOverFixedSeeds) {
     world.add_to(totals);
   }
   // The worlds were not idle.
-  EXPECT_GT(totals.committed, 3000u);
-  EXPECT_GT(totals.elections, 1000u);
-  EXPECT_GT(totals.truncations, 30u);
-  EXPECT_GT(totals.reads_confirmed, 300u);
+  EXPECT_GT(totals.committed, effort(3000));
+  EXPECT_GT(totals.elections, effort(1000));
+  EXPECT_GT(totals.truncations, effort(30));
+  EXPECT_GT(totals.reads_confirmed, effort(300));
 }
 
 }  // namespace

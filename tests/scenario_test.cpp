@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "sim/params.h"
+#include "tests/effort.h"
 
 namespace tally::sim {
 namespace {
@@ -306,7 +307,7 @@ TEST(Expectations, AnotherViolationThanTheExpectedStands) {
 // ---- a run spelled out
 
 TEST(SpelledOut, RepeatsTheRunWithoutDrawingIt) {
-  for (const uint64_t seed : {1u, 2u, 3u, 4u, 5u}) {
+  for (uint64_t seed = 1; seed <= effort(5); ++seed) {
     RunSpec drawn;
     ASSERT_EQ(make_run_spec(swarm_scenario(), seed, {}, drawn), "");
     Scenario read;

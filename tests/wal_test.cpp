@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "tests/disk_world.h"
+#include "tests/effort.h"
 
 namespace tally {
 namespace {
@@ -364,7 +365,7 @@ TEST(WalCrash, EveryDiskPoint) {
   uint64_t torn = 0;
   uint64_t kept = 0;
   uint64_t runs = 0;
-  for (uint64_t seed = 0; seed < 40; ++seed) {
+  for (uint64_t seed = 0; seed < effort(40); ++seed) {
     const WalConfig config = random_config(seed);
     const size_t data_bytes_max = seed % 5 == 0 ? 2500 : 150;
     CrashRun dry(seed, config, data_bytes_max);
@@ -393,7 +394,7 @@ TEST(WalCrash, EveryDiskPoint) {
 
 // A long life with many crashes: numbers, dead files and spares stay in order.
 TEST(WalCrash, LongLife) {
-  for (uint64_t seed = 1000; seed < 1040; ++seed) {
+  for (uint64_t seed = 1000; seed < 1000 + effort(40); ++seed) {
     CrashRun run(seed, random_config(seed), 150);
     for (uint64_t life = 0; life < 60; ++life) {
       SCOPED_TRACE(testing::Message() << "seed " << seed << " life " << life);

@@ -12,6 +12,7 @@
 #include "sim/params.h"
 #include "sim/plan.h"
 #include "sim/scenario.h"
+#include "tests/effort.h"
 
 namespace tally::sim {
 namespace {
@@ -84,7 +85,7 @@ size_t common_checkpoints(const RunResult& a, const RunResult& b) {
 // ---- determinism
 
 TEST(Determinism, TheSameSeedGivesTheSameRun) {
-  for (uint64_t seed = 1; seed <= 20; ++seed) {
+  for (uint64_t seed = 1; seed <= effort(20); ++seed) {
     const RunResult first = run(swarm(seed));
     const RunResult second = run(swarm(seed));
     EXPECT_EQ(first.digest, second.digest) << "seed " << seed;
