@@ -48,6 +48,12 @@ void Client::on_response(Time now, NodeId from, const ValueResponse& response) {
     case Outcome::kRejected: on_rejection(now, request, response.reason); break;
     case Outcome::kUnknown:
     case Outcome::kNotApplied:
+      if (response.reason == Reason::kExpired) {
+        // A node that passed it on: another copy may have been applied before the session ended.
+        request.maybe_applied = true;
+        on_rejection(now, request, Reason::kExpired);
+        break;
+      }
       // An older attempt's failure tells nothing new: it counted as unknown when given up.
       if (!newest) return;
       if (response.outcome == Outcome::kUnknown) request.maybe_applied = true;
@@ -114,6 +120,7 @@ void Client::settle(Time now) {
     if (request.finished || !request.operation || now < request.ends_at) continue;
     finish_undecided(request, Reason::kTimedOut);
   }
+  maybe_leave_session(now);
   maybe_open_session();
   for (Request& request : requests_) {
     if (request.finished || now < request.wake_at) continue;
@@ -126,6 +133,15 @@ void Client::settle(Time now) {
     if (!waits_for_session) send(now, request);
   }
   std::erase_if(requests_, [](const Request& request) { return request.finished; });
+}
+
+// Only while nothing was sent in it that may still count.
+void Client::maybe_leave_session(Time now) {
+  if (session_ == SessionId(0) || now - session_used_at_ < config_.session_idle_max) return;
+  const bool in_use = std::any_of(requests_.begin(), requests_.end(), [](const Request& request) {
+    return !request.finished && request.sequence != 0;
+  });
+  if (!in_use) session_ = SessionId(0);
 }
 
 // One request without an operation stands for the opening of the session, for as long as an
@@ -195,6 +211,10 @@ void Client::prefer(NodeId node) {
 void Client::finish(Request& request, Outcome outcome, Reason reason, int64_t value) {
   if (request.finished) return;
   request.finished = true;
+  const bool answered = outcome == Outcome::kOk || outcome == Outcome::kRejected;
+  if (answered && (!request.operation || request.sequence != 0)) {
+    session_used_at_ = std::max(session_used_at_, *request.first_sent_at);
+  }
   if (!request.operation) {
     session_ = SessionId(static_cast<uint64_t>(value));
     next_sequence_ = 1;

@@ -25,6 +25,9 @@ struct ClientConfig {
   Duration operation_timeout = std::chrono::seconds(10);  // then the operation ends
   // Before trying again what was refused; doubled with each attempt, to 16 times this.
   Duration backoff = std::chrono::milliseconds(50);
+  // A session not used for so long is left to expire, and a new one opened: an increment that finds
+  // its session expired may have to end as unknown. Well below the servers' SessionLimits.timeout.
+  Duration session_idle_max = std::chrono::minutes(5);
   bool forward = true;          // let nodes pass requests on; otherwise follow redirects
   uint64_t operations_max = 8;  // in flight at once; below kSessionWindow
 };
@@ -93,6 +96,7 @@ class Client {
   };
 
   void settle(Time now);
+  void maybe_leave_session(Time now);
   void maybe_open_session();
   void send(Time now, Request& request);
   void try_again(Time now, Request& request, bool at_once);
@@ -107,6 +111,7 @@ class Client {
   const ClientConfig config_;
   size_t node_ = 0;             // index of the node that requests go to
   SessionId session_;           // 0: none open
+  Time session_used_at_;        // when the newest request that it answered was first sent
   uint64_t next_sequence_ = 1;  // within the session
   uint64_t request_count_ = 0;
   size_t open_count_ = 0;

@@ -160,6 +160,7 @@ void Node::forward(Endpoint client, ClientRequest&& request, Time now) {
   note(NoteKind::request_forwarded, leader);
   const bool write = !std::holds_alternative<GetValueRequest>(request.operation);
   forwards_.push_back({client, request.request_id, now + config_.request_timeout, write});
+  ++forward_count_;
   request.request_id = forward_id_front_ + forwards_.size() - 1;
   request.forwarded = true;
   network_.send({endpoint_of(config_.raft.id), endpoint_of(leader), std::move(request)});
@@ -174,11 +175,21 @@ void Node::on_forward_answer(const ValueResponse& response) {
   Forward& forward = forwards_[position];
   ValueResponse relayed = response;
   relayed.request_id = forward.request_id;
-  // The leader speaks of the one copy it got; the network may hold another. Only a node that never
-  // sent a write on may say that it never will be applied.
-  if (forward.write && relayed.outcome == Outcome::kNotApplied) relayed.outcome = Outcome::kUnknown;
+  // The answer speaks of one copy; the network may hold others, or have brought one before, and
+  // lost its answer. Only a node that never sent a write on may say that it never will be applied.
+  const bool of_this_copy =
+      relayed.outcome == Outcome::kNotApplied ||
+      (relayed.outcome == Outcome::kRejected &&
+       (relayed.reason == Reason::kExpired || relayed.reason == Reason::kStaleSequence ||
+        relayed.reason == Reason::kWindow));
+  if (forward.write && of_this_copy) relayed.outcome = Outcome::kUnknown;
   network_.send({endpoint_of(config_.raft.id), forward.client, std::move(relayed)});
   forward.client = Endpoint(0);
+  --forward_count_;
+  drop_answered_forwards();
+}
+
+void Node::drop_answered_forwards() {
   while (!forwards_.empty() && forwards_.front().client == Endpoint(0)) {
     forwards_.pop_front();
     ++forward_id_front_;
@@ -313,16 +324,15 @@ void Node::expire_waiting(Time now) {
            Reason::kTimedOut);
     reads_.pop_front();
   }
-  while (!forwards_.empty() &&
-         (forwards_.front().client == Endpoint(0) || forwards_.front().deadline <= now)) {
-    const Forward& forward = forwards_.front();
-    if (forward.client != Endpoint(0)) {
-      note(NoteKind::request_timed_out);
-      answer(forward.client, forward.request_id,
-             forward.write ? Outcome::kUnknown : Outcome::kNotApplied, Reason::kTimedOut);
-    }
-    forwards_.pop_front();
-    ++forward_id_front_;
+  // The one at the front waits for an answer.
+  while (!forwards_.empty() && forwards_.front().deadline <= now) {
+    Forward& forward = forwards_.front();
+    note(NoteKind::request_timed_out);
+    answer(forward.client, forward.request_id,
+           forward.write ? Outcome::kUnknown : Outcome::kNotApplied, Reason::kTimedOut);
+    forward.client = Endpoint(0);
+    --forward_count_;
+    drop_answered_forwards();
   }
 }
 

@@ -71,7 +71,7 @@ class Node final : public StorageClient {
   const std::vector<Note>& last_notes() const { return notes_; }
   // Everything handed to storage up to this persist number is durable.
   uint64_t durable_number() const { return durable_number_; }
-  size_t waiting_count() const { return writes_.size() + reads_.size() + forwards_.size(); }
+  size_t waiting_count() const { return writes_.size() + reads_.size() + forward_count_; }
 
  private:
   // A proposal whose client waits. In log order.
@@ -103,6 +103,7 @@ class Node final : public StorageClient {
   void admit(Envelope&& envelope, Time now);
   void forward(Endpoint client, ClientRequest&& request, Time now);
   void on_forward_answer(const ValueResponse& response);
+  void drop_answered_forwards();
   void release_sends();
   void handle_output();
   void settle_proposals();
@@ -156,6 +157,7 @@ class Node final : public StorageClient {
   std::deque<WaitingRead> reads_;
   uint64_t next_context_ = 1;
   std::deque<Forward> forwards_;
+  size_t forward_count_ = 0;  // of those, not answered yet
   uint64_t forward_id_front_;
 };
 

@@ -25,7 +25,7 @@
   X(vote_refused_already_voted, "vote for n{p} refused: voted for n{a} in term {b}")               \
   X(vote_refused_leader_alive, "vote for n{p} refused: leader heard lately")                       \
   X(vote_refused_stale_term, "vote for n{p} refused: it asks for term {a}, mine is {b}")           \
-  X(vote_reply_ignored, "vote of n{p} not counted: it is of term {a}, now it is {b}")              \
+  X(vote_reply_ignored, "vote of n{p} in term {a} not counted: decided, or older than term {b}")   \
   X(became_leader, "elected leader of term {a}, log ends at {b}")                                  \
   X(higher_term_seen, "term {a} seen from n{p}: follows, mine was {b}")                            \
   X(leader_found, "follows n{p}, leader of term {a}")                                              \
@@ -39,7 +39,8 @@
   X(append_refused_log_short, "append of n{p} refused: needs {a}, log ends at {b}")                \
   X(append_refused_term_differs, "append of n{p} refused: entry {a} has another term here")        \
   X(log_truncated, "entries from {a} on conflict with the leader's: dropped {b}")                  \
-  X(append_reply_ignored_stale, "answer of n{p} not counted: it is of term {a}, now it is {b}")    \
+  X(append_reply_ignored_stale,                                                                    \
+    "answer of n{p} in term {a} not counted: leads no longer in it, term {b}")                     \
   X(refusal_ignored_stale, "refusal of n{p} ignored: it speaks of {a}, matched is {b}")            \
   X(probing, "n{p} lacks an entry: tries again from {a}")                                          \
   X(pipelining, "n{p} matches up to {a}: streams entries")                                         \

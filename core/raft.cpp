@@ -195,8 +195,9 @@ void Raft::send(NodeId to, Message message) {
   out_->send_now.push_back(Envelope{endpoint_of(config_.id), endpoint_of(to), std::move(message)});
 }
 
+// Answers show a term and a vote, never an entry: those that do are made when its sync is done.
 void Raft::send_durable(NodeId to, Message message) {
-  if (all_durable()) {
+  if (durable_hard_state_ == hard_state_ && !hard_state_owed_) {
     send(to, std::move(message));
   } else {
     out_->send_after.push_back(

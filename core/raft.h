@@ -168,10 +168,9 @@ class Raft {
   void set_hard_state(Term term, NodeId voted_for);
   void reset_election_deadline();
   Time next_deadline() const;
-  bool all_durable() const { return persisting_.empty() && !persist_owed(); }
   bool persist_owed() const { return hard_state_owed_ || entries_owed_from_ != LogIndex(0); }
   void send(NodeId to, Message message);          // at once
-  void send_durable(NodeId to, Message message);  // once all that it may show is durable
+  void send_durable(NodeId to, Message message);  // once term and vote are durable
   void note(NoteKind kind, NodeId peer = kNoNode, uint64_t a = 0, uint64_t b = 0) {
     out_->notes.push_back(Note{kind, peer, a, b});
   }

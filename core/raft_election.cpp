@@ -120,6 +120,8 @@ void Raft::on_vote_reply(NodeId from, const VoteReply& reply) {
     become_follower(reply.term, kNoNode);
     return;
   }
+  const auto& voters = config_.voters;
+  if (std::find(voters.begin(), voters.end(), from) == voters.end()) return;
   const bool awaited = reply.pre_vote ? role_ == Role::kPreCandidate && reply.term == term() + 1
                                       : role_ == Role::kCandidate && reply.term == term();
   if (!reply.granted) return;

@@ -98,12 +98,14 @@ void draw_workload(const Swarm& swarm, int64_t election_ms, Params::Workload& wo
   workload.set_bound(swarm.one_of("workload.bound", {50, 1000, 20000}));
   workload.set_edge_percent(swarm.one_of("workload.edge_percent", {0, 0, 30}));
   workload.set_attempt_timeout_ms(election_ms *
-                                  swarm.one_of("workload.attempt_timeout_ms", {1, 2, 5}));
+                                  swarm.one_of("workload.attempt_timeout_ms", {1, 2, 5, 20}));
   workload.set_operation_timeout_ms(election_ms *
                                     swarm.one_of("workload.operation_timeout_ms", {4, 10, 40}));
   workload.set_idle_percent(swarm.one_of("workload.idle_percent", {0, 0, 2}));
   workload.set_session_timeout_ms(election_ms *
-                                  swarm.one_of("workload.session_timeout_ms", {3, 20, 1000}));
+                                  swarm.one_of("workload.session_timeout_ms", {1, 3, 20, 1000}));
+  workload.set_session_idle_ms(swarm.one_of(
+      "workload.session_idle_ms", {workload.session_timeout_ms() / 2, 100'000'000, 100'000'000}));
   // A table that fills up must also empty again: retried openings leave sessions behind.
   const int64_t few =
       workload.session_timeout_ms() <= 20 * election_ms ? 2 * workload.clients() : 1000;
@@ -242,6 +244,7 @@ Params calm_params() {
   workload.set_operation_timeout_ms(4000);
   workload.set_idle_percent(0);
   workload.set_session_timeout_ms(60000);
+  workload.set_session_idle_ms(30000);
   workload.set_sessions_max(1000);
   workload.set_redirect_percent(0);
   workload.set_operations_max(0);

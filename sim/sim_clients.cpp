@@ -52,6 +52,7 @@ SimClients::SimClients(uint64_t seed, const Params& params, EventQueue& queue, S
     config.attempt_timeout = ms(workload.attempt_timeout_ms());
     config.operation_timeout = ms(workload.operation_timeout_ms());
     config.backoff = ms(std::max<int64_t>(1, params_.raft().election_timeout_ms() / 10));
+    config.session_idle_max = ms(workload.session_idle_ms());
     config.forward = !percent(bits(number, 0, kRedirect), workload.redirect_percent());
     config.operations_max = kLanesPerClient;
     client.client.emplace(config);

@@ -326,6 +326,42 @@ TEST_F(ClientTest, AnExpiredSessionLeavesAnEarlierAttemptUnknown) {
   EXPECT_TRUE(silent()) << "it must not be executed again in another session";
 }
 
+// From a node that passed the request on: another copy may have been applied while the session
+// lived.
+TEST_F(ClientTest, AnExpiryThatSpeaksOfOneCopyEndsAsUnknown) {
+  answer(sent_increment(), Outcome::kUnknown, Reason::kExpired);
+  expect_done(1, Outcome::kUnknown, Reason::kExpired);
+  EXPECT_EQ(client_->session(), SessionId(0));
+  EXPECT_TRUE(silent());
+}
+
+TEST_F(ClientTest, AnIdleSessionIsLeftBeforeItCanHaveExpired) {
+  config_.session_idle_max = milliseconds(500);
+  client_.emplace(config_);
+  answer(sent_increment(1), Outcome::kOk, Reason::kNone, 1);
+  expect_done(1, Outcome::kOk);
+  pass(milliseconds(499));
+  answer(sent_increment(2), Outcome::kOk, Reason::kNone, 2);  // a use, in the same session
+  expect_done(2, Outcome::kOk);
+  EXPECT_EQ(client_->session(), SessionId(2));
+  pass(milliseconds(500));
+  increment(3);
+  open_session(50);
+  const Client::Send send = take_send();
+  EXPECT_EQ(increment_in(send).session, SessionId(50));
+  EXPECT_EQ(increment_in(send).sequence, 1u);
+}
+
+TEST_F(ClientTest, ASessionWithARequestUnderWayIsNotLeft) {
+  config_.session_idle_max = milliseconds(50);
+  client_.emplace(config_);
+  sent_increment(1);
+  wait();  // the attempt's time is over, and so is the session's
+  const Client::Send again = take_send();
+  EXPECT_EQ(increment_in(again).session, SessionId(2));
+  EXPECT_EQ(increment_in(again).sequence, 1u);
+}
+
 TEST_F(ClientTest, AnExpiredSessionDecidesAllThatWasSentInIt) {
   const Client::Send first = sent_increment(1);
   sent_increment(2);  // no answer yet: it may have been applied

@@ -431,6 +431,38 @@ TEST_F(NodeTest, AForwardedWriteIsNeverSaidToBeNotApplied) {
   EXPECT_EQ(answer(1)->leader_hint, NodeId(2));
 }
 
+// What the leader refused for good is the copy that it got; another one may have been applied, and
+// its answer lost. Bounds and overflow are remembered answers of the request itself.
+TEST_F(NodeTest, ARefusalOfAForwardedWriteSpeaksOfOneCopyOnly) {
+  start();
+  follow(3);
+  uint64_t id = 0;
+  for (const Reason reason : {Reason::kExpired, Reason::kStaleSequence, Reason::kWindow,
+                              Reason::kBounds, Reason::kOverflow}) {
+    increment(++id);
+    const uint64_t passed = last_to<ClientRequest>(3)->request_id;
+    receive(3, ValueResponse{passed, Outcome::kRejected, reason, 0, kNoNode, ""});
+    const bool of_request = reason == Reason::kBounds || reason == Reason::kOverflow;
+    expect_answer(id, of_request ? Outcome::kRejected : Outcome::kUnknown, reason);
+  }
+}
+
+TEST_F(NodeTest, AnsweredForwardsDoNotCountAsWaiting) {
+  config_.waiting_count_max = 3;
+  start();
+  follow(3);
+  get(1);  // its answer never comes
+  for (uint64_t id = 2; id <= 20; ++id) {
+    get(id);
+    receive(3, ValueResponse{last_to<ClientRequest>(3)->request_id, Outcome::kOk, Reason::kNone, 7,
+                             kNoNode, ""});
+    expect_answer(id, Outcome::kOk, Reason::kNone);
+  }
+  EXPECT_EQ(node_->waiting_count(), 1u);
+  pass(config_.request_timeout);
+  EXPECT_EQ(node_->waiting_count(), 0u);
+}
+
 TEST_F(NodeTest, AForwardedRequestTimesOut) {
   start();
   follow(3);

@@ -43,17 +43,17 @@ def segments(lines):
     return result
 
 
-def matches(expected, printed):
-    """Every segment stands in the output, in order, the first one at its start."""
+def missing(expected, printed):
+    """The first segment that does not stand in the output, in order, the first one at its start."""
     lines = [normalise(line) for line in printed]
     begin = 0
     for number, segment in enumerate(segments(expected)):
         places = [0] if number == 0 else range(begin, len(lines) - len(segment) + 1)
         place = next((at for at in places if lines[at:at + len(segment)] == segment), None)
         if place is None:
-            return False
+            return segment
         begin = place + len(segment)
-    return True
+    return None
 
 
 def main():
@@ -63,10 +63,13 @@ def main():
     failed = 0
     for block in blocks:
         printed = run(block["command"])
-        if not matches(block["output"].splitlines(), printed):
+        segment = missing(block["output"].splitlines(), printed)
+        if segment is not None:
             failed += 1
-            print(f"README.md: '{block['command']}' prints something else now:")
-            print("\n".join(printed[:200]))
+            print(f"README.md: '{block['command']}' no longer prints, where it stands:")
+            print("\n".join(segment))
+            print("What it prints ends with:")
+            print("\n".join(printed[-5:]))
     print(f"{len(blocks) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
