@@ -103,7 +103,7 @@ void draw_workload(const Swarm& swarm, int64_t election_ms, Params::Workload& wo
                                     swarm.one_of("workload.operation_timeout_ms", {4, 10, 40}));
   workload.set_idle_percent(swarm.one_of("workload.idle_percent", {0, 0, 2}));
   workload.set_session_timeout_ms(election_ms *
-                                  swarm.one_of("workload.session_timeout_ms", {1, 3, 20, 1000}));
+                                  swarm.one_of("workload.session_timeout_ms", {3, 20, 1000}));
   workload.set_session_idle_ms(swarm.one_of(
       "workload.session_idle_ms", {workload.session_timeout_ms() / 2, 100'000'000, 100'000'000}));
   // A table that fills up must also empty again: retried openings leave sessions behind.
