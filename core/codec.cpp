@@ -180,6 +180,11 @@ void encode_frame(const Envelope& envelope, GroupId group, std::string& out) {
   if (const auto* append = std::get_if<AppendRequest>(&envelope.message)) {
     header.entry_count = append->entries.size();
     header.entries_bytes = append_entries(*append, out);
+  } else if (const auto* snapshot = std::get_if<SnapshotRequest>(&envelope.message)) {
+    CHECK(snapshot->data.size() <= kFrameEntriesBytesMax, "a piece of {} bytes",
+          snapshot->data.size());
+    header.entries_bytes = snapshot->data.size();
+    out.append(snapshot->data.view());
   }
   const std::string_view rest = std::string_view(out).substr(start + kFrameHeaderBytes);
   header.rest_checksum = XXH3_64bits(rest.data(), rest.size());
@@ -217,6 +222,9 @@ FrameStatus decode_frame(std::string_view bytes, GroupId expected, Envelope& out
                       append->entries)) {
       return corrupt(error, "its entries are not the announced, contiguous ones");
     }
+  } else if (auto* snapshot = std::get_if<SnapshotRequest>(&out.message)) {
+    if (header.entry_count != 0) return corrupt(error, "entries behind a piece of a snapshot");
+    snapshot->data = Bytes(rest.substr(header.body_bytes));
   } else if (header.entries_bytes != 0) {
     return corrupt(error, "entries behind a message that has none");
   }

@@ -17,11 +17,12 @@
 namespace tally {
 
 // Both ends of a connection must speak the same version; there is no negotiation yet.
-inline constexpr uint16_t kWireVersion = 1;
+inline constexpr uint16_t kWireVersion = 2;
 
 inline constexpr size_t kFrameHeaderBytes = 72;
 inline constexpr size_t kFrameBodyBytesMax = 4096;
-// One append's records (record_bytes() of every entry). At least one record of any size fits.
+// One append's records (record_bytes() of every entry), or one piece of a snapshot. At least one
+// record of any size fits.
 inline constexpr size_t kFrameEntriesBytesMax = size_t{8} << 20;
 inline constexpr size_t kFrameBytesMax =
     kFrameHeaderBytes + kFrameBodyBytesMax + kFrameEntriesBytesMax;

@@ -17,6 +17,8 @@ enum class WireType : uint8_t {
   kAppendReply = 4,
   kClientRequest = 5,
   kValueResponse = 6,
+  kSnapshotRequest = 7,
+  kSnapshotReply = 8,
 };
 
 // One protobuf message of each type, used again and again, so that a frame in steady state costs no
@@ -69,6 +71,32 @@ const wire::AppendReply& fill(const AppendReply& from, wire::AppendReply& to) {
   to.set_conflict_index(from.conflict_index.value());
   to.set_conflict_term(from.conflict_term.value());
   to.set_prev_log_index(from.prev_log_index.value());
+  to.set_round(from.round);
+  to.set_sent_at_ns(to_wire(from.sent_at));
+  return to;
+}
+
+void fill_id(const SnapshotId& from, wire::SnapshotId& to) {
+  to.set_last_index(from.last.index.value());
+  to.set_last_term(from.last.term.value());
+  to.set_last_log_time_ns(from.last.log_time.value());
+  to.set_piece_count(from.piece_count);
+  to.set_hash(from.hash);
+}
+
+const wire::SnapshotRequest& fill(const SnapshotRequest& from, wire::SnapshotRequest& to) {
+  to.set_term(from.term.value());
+  fill_id(from.id, *to.mutable_id());
+  to.set_piece(from.piece);
+  to.set_round(from.round);
+  to.set_sent_at_ns(to_wire(from.sent_at));
+  return to;
+}
+
+const wire::SnapshotReply& fill(const SnapshotReply& from, wire::SnapshotReply& to) {
+  to.set_term(from.term.value());
+  fill_id(from.id, *to.mutable_id());
+  to.set_next_piece(from.next_piece);
   to.set_round(from.round);
   to.set_sent_at_ns(to_wire(from.sent_at));
   return to;
@@ -172,6 +200,34 @@ std::string_view read(const wire::AppendReply& from, AppendReply& to) {
   return {};
 }
 
+std::string_view read_id(const wire::SnapshotId& from, SnapshotId& to) {
+  to.last.index = LogIndex(from.last_index());
+  to.last.term = Term(from.last_term());
+  to.last.log_time = LogTime(from.last_log_time_ns());
+  to.piece_count = from.piece_count();
+  to.hash = from.hash();
+  if (to.piece_count == 0 || to.last.index == LogIndex(0)) return "its snapshot is empty";
+  return has_only_known_fields(from) ? std::string_view() : kUnknownField;
+}
+
+std::string_view read(const wire::SnapshotRequest& from, SnapshotRequest& to) {
+  to.term = Term(from.term());
+  to.piece = from.piece();
+  to.round = from.round();
+  to.sent_at = from_wire(from.sent_at_ns());
+  const std::string_view error = read_id(from.id(), to.id);
+  if (!error.empty()) return error;
+  return to.piece < to.id.piece_count ? std::string_view() : "its piece is beyond the last";
+}
+
+std::string_view read(const wire::SnapshotReply& from, SnapshotReply& to) {
+  to.term = Term(from.term());
+  to.next_piece = from.next_piece();
+  to.round = from.round();
+  to.sent_at = from_wire(from.sent_at_ns());
+  return read_id(from.id(), to.id);
+}
+
 std::string_view read_increment(const wire::IncrementAndGetRequest& from,
                                 IncrementAndGetRequest& to) {
   if (from.name().size() > kFrameTextBytesMax) return "its counter name is too long";
@@ -242,8 +298,10 @@ uint8_t wire_type(const Message& message) {
   static_assert(std::is_same_v<std::variant_alternative_t<3, Message>, AppendReply>);
   static_assert(std::is_same_v<std::variant_alternative_t<4, Message>, ClientRequest>);
   static_assert(std::is_same_v<std::variant_alternative_t<5, Message>, ValueResponse>);
-  static_assert(std::variant_size_v<Message> == 6);
-  static_assert(static_cast<uint8_t>(WireType::kValueResponse) == 6);
+  static_assert(std::is_same_v<std::variant_alternative_t<6, Message>, SnapshotRequest>);
+  static_assert(std::is_same_v<std::variant_alternative_t<7, Message>, SnapshotReply>);
+  static_assert(std::variant_size_v<Message> == 8);
+  static_assert(static_cast<uint8_t>(WireType::kSnapshotReply) == 8);
   return static_cast<uint8_t>(message.index() + 1);
 }
 
@@ -261,6 +319,10 @@ size_t encode_body(const Message& message, std::string& out) {
       return append_body<wire::ClientRequest>(std::get<ClientRequest>(message), out);
     case WireType::kValueResponse:
       return append_body<wire::ValueResponse>(std::get<ValueResponse>(message), out);
+    case WireType::kSnapshotRequest:
+      return append_body<wire::SnapshotRequest>(std::get<SnapshotRequest>(message), out);
+    case WireType::kSnapshotReply:
+      return append_body<wire::SnapshotReply>(std::get<SnapshotReply>(message), out);
   }
   CHECK(false, "a message of no known type");
   return 0;
@@ -277,6 +339,10 @@ std::string_view decode_body(uint8_t type, std::string_view body, Message& messa
       return parse_body<wire::ClientRequest, ClientRequest>(body, message);
     case WireType::kValueResponse:
       return parse_body<wire::ValueResponse, ValueResponse>(body, message);
+    case WireType::kSnapshotRequest:
+      return parse_body<wire::SnapshotRequest, SnapshotRequest>(body, message);
+    case WireType::kSnapshotReply:
+      return parse_body<wire::SnapshotReply, SnapshotReply>(body, message);
   }
   return "unknown message type";
 }

@@ -83,6 +83,10 @@ class Disk {
   // left pages that were never synced, and recovery acts on what it reads.
   virtual bool lock() = 0;
 
+  // Asynchronous. Reads up to `length` bytes at `offset`; `out` must stay valid until the
+  // completion, when it is set to what was there.
+  virtual void start_read(std::string_view file, uint64_t offset, size_t length, std::string* out,
+                          DiskToken token) = 0;
   // Asynchronous. `data` must stay valid and unchanged until the completion.
   virtual void create(std::string_view file, DiskToken token) = 0;  // empty; kExists when there
   virtual void write(std::string_view file, uint64_t offset, std::span<const std::byte> data,

@@ -59,6 +59,28 @@ struct AppendReply {
   Time sent_at;
 };
 
+// InstallSnapshot (thesis §5.2), one piece at a time: for a follower that needs entries which the
+// leader has compacted. A piece that the follower has already, or cannot use yet, is answered with
+// the one that it lacks; so a transfer goes on where it stopped, also under another leader, as long
+// as the snapshot is the same.
+struct SnapshotRequest {
+  Term term;
+  SnapshotId id;
+  uint64_t piece = 0;  // its number, from 0; below id.piece_count
+  uint64_t round = 0;  // as in AppendRequest
+  Time sent_at;
+  Bytes data;
+};
+
+// The whole snapshot, once it is installed, is acknowledged by an AppendReply.
+struct SnapshotReply {
+  Term term;
+  SnapshotId id;
+  uint64_t next_piece = 0;  // the first that the follower lacks
+  uint64_t round = 0;
+  Time sent_at;
+};
+
 // What became of a request. The three failures differ in what the client may believe.
 enum class Outcome : uint8_t {
   kOk = 0,
@@ -118,8 +140,8 @@ struct ValueResponse {
   std::string error_msg;  // for people; empty when ok
 };
 
-using Message =
-    std::variant<VoteRequest, VoteReply, AppendRequest, AppendReply, ClientRequest, ValueResponse>;
+using Message = std::variant<VoteRequest, VoteReply, AppendRequest, AppendReply, ClientRequest,
+                             ValueResponse, SnapshotRequest, SnapshotReply>;
 
 struct Envelope {
   Endpoint from;

@@ -29,6 +29,11 @@ std::string config_error(const NodeConfig& config) {
   if (config.request_timeout <= Duration(0)) return "the request timeout must be above 0";
   if (config.session_limits.timeout <= Duration(0)) return "the session timeout must be above 0";
   if (config.session_limits.session_count_max == 0) return "at least one session must be allowed";
+  if (config.snapshot_interval <= Duration(0)) return "the snapshot interval must be above 0";
+  if (config.snapshot_piece_bytes == 0 || config.snapshot_piece_bytes > kSnapshotPieceBytesMax) {
+    return fmt::format("a snapshot's pieces must have 1 to {} bytes, not {}",
+                       kSnapshotPieceBytesMax, config.snapshot_piece_bytes);
+  }
   return {};
 }
 
@@ -50,7 +55,20 @@ Recovered::Outcome Node::start() {
       recovered.outcome == Recovered::Outcome::kRefused) {
     return recovered.outcome;
   }
-  raft_.emplace(config_.raft, recovered.hard_state, std::move(recovered.entries), clock_.now());
+  for (const std::string& piece : recovered.pieces) {
+    const std::string error = state_.load_piece(piece);
+    // Its hash is right, so it was written like this.
+    CHECK(error.empty(), "the snapshot up to {}: {}", recovered.snapshot->last.index.value(),
+          error);
+  }
+  CHECK(!recovered.snapshot ||
+            (state_.is_loaded() && state_.applied_index() == recovered.snapshot->last.index),
+        "a snapshot that ends early");
+  const Time now = clock_.now();
+  snapshot_due_at_ = now + config_.snapshot_interval;
+  snapshot_tried_at_ = state_.applied_index();
+  raft_.emplace(config_.raft, recovered.hard_state,
+                Log(recovered.base, std::move(recovered.entries)), recovered.snapshot, now);
   wake();
   note(NoteKind::recovered, kNoNode, raft_->term().value(), raft_->log().last_index().value());
   if (recovered.torn_bytes > 0) {
@@ -88,11 +106,12 @@ void Node::wake() {
     inputs_.emplace_back(Synced{durable_number_});
   }
   take_inbox(now);
+  take_snapshot_events(now);
   raft_->step(now, inputs_, output_);
   notes_.insert(notes_.end(), output_.notes.begin(), output_.notes.end());
   handle_output();
   expire_waiting(now);
-  update_deadline();
+  update_deadline(now);
 }
 
 void Node::take_inbox(Time now) {
@@ -208,16 +227,22 @@ void Node::handle_output() {
   for (Envelope& envelope : output_.send_after) {
     send_after_.push_back({output_.persist_number, std::move(envelope)});
   }
+  if (output_.restored) restore();
   owe_writes();
   maybe_write();
   settle_proposals();
   apply_committed();
   serve_reads();
+  receive_pieces();
 }
 
 void Node::owe_writes() {
   owed_number_ = output_.persist_number;
   hard_state_owed_ |= output_.persist.hard_state;
+  if (output_.persist.reset) {
+    reset_owed_ = true;
+    entries_owed_from_ = LogIndex(0);
+  }
   const LogIndex first = output_.persist.first_index;
   if (first != LogIndex(0) && (entries_owed_from_ == LogIndex(0) || first < entries_owed_from_)) {
     entries_owed_from_ = first;
@@ -225,10 +250,13 @@ void Node::owe_writes() {
 }
 
 void Node::maybe_write() {
-  if (write_in_flight_ || (!hard_state_owed_ && entries_owed_from_ == LogIndex(0))) return;
+  const bool owed = hard_state_owed_ || reset_owed_ || entries_owed_from_ != LogIndex(0);
+  if (write_in_flight_ || !owed) return;
   write_.hard_state.reset();
+  write_.reset.reset();
   write_.entries.clear();
   if (hard_state_owed_) write_.hard_state = raft_->hard_state();
+  if (reset_owed_) write_.reset = raft_->log().base();
   if (entries_owed_from_ != LogIndex(0)) {
     const Log& log = raft_->log();
     for (LogIndex i = entries_owed_from_; i <= log.last_index(); ++i) {
@@ -236,6 +264,7 @@ void Node::maybe_write() {
     }
   }
   hard_state_owed_ = false;
+  reset_owed_ = false;
   entries_owed_from_ = LogIndex(0);
   write_in_flight_ = true;
   in_flight_number_ = owed_number_;
@@ -275,6 +304,7 @@ void Node::apply_committed() {
   while (state_.applied_index() < raft_->commit_index()) {
     const Entry& entry = raft_->log().at(state_.applied_index() + 1);
     const ApplyResult result = state_.apply(entry);
+    applied_bytes_ += entry.data.size();
     if (entry.type == EntryType::kNoop) continue;
     note_apply(result);
     if (writes_.empty() || writes_.front().index != entry.index) continue;
@@ -336,8 +366,10 @@ void Node::expire_waiting(Time now) {
   }
 }
 
-void Node::update_deadline() {
+void Node::update_deadline(Time now) {
   Time deadline = output_.deadline;
+  // One that is due and cannot begin yet is looked at again whenever something happens.
+  if (snapshot_due_at_ > now) deadline = std::min(deadline, snapshot_due_at_);
   if (!writes_.empty()) deadline = std::min(deadline, writes_.front().deadline);
   if (!reads_.empty()) deadline = std::min(deadline, reads_.front().deadline);
   if (!forwards_.empty()) deadline = std::min(deadline, forwards_.front().deadline);

@@ -29,7 +29,14 @@ namespace tally {
 struct NodeConfig {
   Identity identity;  // identity.node_id is raft.id
   RaftConfig raft;
-  SessionLimits session_limits;         // put into the sessions this node opens as leader
+  SessionLimits session_limits;  // put into the sessions this node opens as leader
+  // A snapshot is taken when this much was applied since the last one, counted as data bytes of
+  // entries; or after this time, if anything was applied.
+  uint64_t snapshot_log_bytes = uint64_t{64} << 20;
+  Duration snapshot_interval = std::chrono::minutes(30);
+  uint64_t snapshot_piece_bytes = 64 << 10;  // about; at most kSnapshotPieceBytesMax
+  // Behind a snapshot, so much of the log is kept for followers that are a little late.
+  uint64_t kept_log_bytes = uint64_t{16} << 20;
   uint64_t waiting_count_max = 10'000;  // requests waiting at this node; more are refused as busy
   Duration request_timeout = std::chrono::seconds(5);  // then the client hears kUnknown
   // Differs between any two starts of any node, so that an answer to a request forwarded before a
@@ -39,6 +46,8 @@ struct NodeConfig {
 
 // Empty when the options fit together, else what is wrong with which one.
 std::string config_error(const NodeConfig& config);
+
+inline constexpr uint64_t kSnapshotPieceBytesMax = 512 << 10;
 
 class Node final : public StorageClient {
  public:
@@ -52,6 +61,12 @@ class Node final : public StorageClient {
   // Queues what has arrived. Nothing happens before the next wake().
   void receive(Envelope&& envelope);
   void on_storage_done(bool durable, const std::string& error) override;
+  void on_snapshot_written(bool ok, const std::string& error) override;
+  void on_snapshot_read(const SnapshotId& id, uint64_t piece, std::string data) override;
+
+  // Takes a snapshot at the next wake(), unless one is under way or nothing was applied since the
+  // last one.
+  void request_snapshot() { snapshot_requested_ = true; }
 
   // Takes everything that is queued, and the time, in one step. Call after a callback brought
   // something and when the clock's deadline has come; spurious calls are harmless.
@@ -99,6 +114,35 @@ class Node final : public StorageClient {
     bool write;
   };
 
+  // Whose snapshot the storage is writing. One at a time: a leader's goes before an own one.
+  enum class Writing : uint8_t { kNothing, kOwn, kLeaders };
+  // A leader's snapshot on its way in.
+  struct Incoming {
+    SnapshotId id;
+    uint64_t next_piece = 0;
+    bool ready = false;  // all of it is durable
+    // Of the newest piece that came, for the reply.
+    Term term;
+    uint64_t round = 0;
+    Time sent_at;
+    StateMachine state;
+  };
+
+  // node_snapshot.cpp
+  void take_snapshot_events(Time now);
+  void maybe_adopt();
+  void maybe_begin_snapshot(Time now);
+  void write_own_piece();
+  void on_own_written();
+  LogIndex log_base_after(LogIndex last) const;
+  void receive_pieces();
+  void receive_piece(SnapshotRequest&& request);
+  void on_incoming_written();
+  void reply_to_piece(const SnapshotId& id, Term term, uint64_t next_piece, uint64_t round,
+                      Time sent_at);
+  void drop_incoming();
+  void restore();
+
   void take_inbox(Time now);
   void admit(Envelope&& envelope, Time now);
   void forward(Endpoint client, ClientRequest&& request, Time now);
@@ -113,7 +157,7 @@ class Node final : public StorageClient {
   void note_apply(const ApplyResult& result);
   void serve_reads();
   void expire_waiting(Time now);
-  void update_deadline();
+  void update_deadline(Time now);
 
   void answer(Endpoint client, uint64_t request_id, Outcome outcome, Reason reason,
               int64_t value = 0);
@@ -144,6 +188,7 @@ class Node final : public StorageClient {
   };
   std::deque<SendAfter> send_after_;
   bool hard_state_owed_ = false;
+  bool reset_owed_ = false;
   LogIndex entries_owed_from_;  // 0: none
   uint64_t owed_number_ = 0;    // newest number handed out by Raft
   bool write_in_flight_ = false;
@@ -151,6 +196,24 @@ class Node final : public StorageClient {
   uint64_t durable_number_ = 0;
   bool synced_news_ = false;  // a sync completed since the last step
   StorageWrite write_;        // reused
+
+  // Snapshots.
+  Writing writing_ = Writing::kNothing;
+  bool write_unanswered_ = false;  // a piece or the end is with the storage
+  bool last_piece_written_ = false;
+  std::optional<bool> snapshot_written_;  // the storage's answer, since the last step
+  std::string own_piece_;                 // reused
+  std::optional<Incoming> incoming_;
+  bool snapshot_requested_ = false;
+  uint64_t applied_bytes_ = 0;  // since the last snapshot
+  LogIndex snapshot_tried_at_;  // applied index when the last one was begun
+  Time snapshot_due_at_;
+  // Pieces asked of the storage, and whom they are for.
+  struct PieceRead {
+    NodeId to;
+    SnapshotRequest request;
+  };
+  std::vector<PieceRead> piece_reads_;
 
   // Contexts and forward ids count up, so position = number - that of the front.
   std::deque<WaitingWrite> writes_;

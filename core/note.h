@@ -45,6 +45,16 @@
   X(probing, "n{p} lacks an entry: tries again from {a}")                                          \
   X(pipelining, "n{p} matches up to {a}: streams entries")                                         \
   X(pipeline_full, "n{p} has {a} appends unanswered: waits")                                       \
+  X(snapshot_needed, "n{p} needs entries that are compacted: gets the snapshot up to {a}")         \
+  X(snapshot_piece_sent, "sends piece {a} of {b} of the snapshot to n{p}")                         \
+  X(snapshot_piece_received, "piece {a} of {b} of a snapshot from n{p}")                           \
+  X(snapshot_piece_not_wanted, "snapshot of n{p} up to {a} not needed: committed up to {b}")       \
+  X(snapshot_resumed, "goes on with a snapshot begun earlier: has {a} of {b} pieces")              \
+  X(snapshot_abandoned, "gives up a snapshot up to {a}: {b} is committed by now")                  \
+  X(snapshot_installed, "snapshot up to {a} installed: its log began at {b}")                      \
+  X(snapshot_begun, "begins a snapshot up to {a}")                                                 \
+  X(snapshot_failed, "gives up a snapshot: its disk does not take it")                             \
+  X(snapshot_saved, "snapshot up to {a} saved, log kept from {b}")                                 \
   X(committed, "committed up to {a}")                                                              \
   X(commit_waits_for_own_term, "a quorum holds {a}, of older term {b}: waits for an own entry")    \
   X(read_confirmed, "still leader, a quorum says: {a} reads may go on at {b}")                     \

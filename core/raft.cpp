@@ -57,15 +57,27 @@ void Output::clear() {
   refused.clear();
   reads_ready.clear();
   reads_refused.clear();
+  snapshot_sends.clear();
+  snapshot_pieces.clear();
+  restored = false;
   lost_leadership = false;
   deadline = kNever;
   notes.clear();
 }
 
-Raft::Raft(const RaftConfig& config, HardState hard_state, std::vector<Entry> entries, Time now)
-    : config_(config), now_(now), hard_state_(hard_state), log_(std::move(entries)) {
+Raft::Raft(const RaftConfig& config, HardState hard_state, Log log,
+           std::optional<SnapshotId> snapshot, Time now)
+    : config_(config),
+      now_(now),
+      hard_state_(hard_state),
+      log_(std::move(log)),
+      snapshot_(snapshot) {
   const std::string error = config_error(config_);
   CHECK(error.empty(), "{}", error);
+  if (snapshot_) commit_index_ = snapshot_->last.index;
+  CHECK(commit_index_ >= log_.base_index() && commit_index_ <= log_.last_index(),
+        "a snapshot up to {} beside a log of {}..{}", commit_index_.value(),
+        log_.base_index().value() + 1, log_.last_index().value());
   reset_election_deadline();
 }
 
@@ -83,6 +95,10 @@ void Raft::step(Time now, std::span<Input> inputs, Output& out) {
       on_read_request(*read);
     } else if (auto* synced = std::get_if<Synced>(&input)) {
       on_synced(synced->persist_number);
+    } else if (auto* saved = std::get_if<SnapshotSaved>(&input)) {
+      on_snapshot_saved(*saved);
+    } else if (auto* installed = std::get_if<SnapshotInstalled>(&input)) {
+      on_snapshot_installed(*installed);
     }
   }
   on_time();
@@ -100,6 +116,10 @@ void Raft::on_received(Received& received) {
     on_vote_request(received.from, *vote);
   } else if (auto* vote_reply = std::get_if<VoteReply>(&received.message)) {
     on_vote_reply(received.from, *vote_reply);
+  } else if (auto* snapshot = std::get_if<SnapshotRequest>(&received.message)) {
+    on_snapshot_request(received.from, *snapshot);
+  } else if (auto* snapshot_reply = std::get_if<SnapshotReply>(&received.message)) {
+    on_snapshot_reply(received.from, *snapshot_reply);
   } else {
     CHECK(false, "not a Raft message");
   }
@@ -114,6 +134,18 @@ void Raft::on_synced(uint64_t persist_number) {
   maybe_acknowledge_synced();
   if (role_ == Role::kCandidate) maybe_win();
   if (is_leader()) maybe_commit();
+}
+
+void Raft::on_snapshot_saved(const SnapshotSaved& saved) {
+  const SnapshotId& id = saved.id;
+  CHECK(id.last.index <= commit_index_ && saved.base <= id.last.index &&
+            saved.base <= std::max(durable_index_, log_.base_index()),
+        "a snapshot up to {}, committed is {}, durable {}", id.last.index.value(),
+        commit_index_.value(), durable_index_.value());
+  if (snapshot_ && snapshot_->last.index >= id.last.index) return;  // a newer one was installed
+  snapshot_ = id;
+  if (saved.base > log_.base_index()) log_.compact(saved.base);
+  note(NoteKind::snapshot_saved, kNoNode, id.last.index.value(), log_.base_index().value() + 1);
 }
 
 void Raft::on_time() {
@@ -133,10 +165,12 @@ void Raft::on_time() {
 void Raft::finish_step() {
   if (persist_owed()) {
     out_->persist.hard_state = hard_state_owed_;
+    out_->persist.reset = reset_owed_;
     out_->persist.first_index = entries_owed_from_;
     ++persist_number_;
     persisting_.push_back({persist_number_, log_.last_index(), hard_state_, now_});
     hard_state_owed_ = false;
+    reset_owed_ = false;
     entries_owed_from_ = LogIndex(0);
   }
   out_->persist_number = persist_number_;
@@ -176,6 +210,8 @@ void Raft::set_hard_state(Term term, NodeId voted_for) {
     verified_index_ = LogIndex(0);
     acknowledge_owed_ = false;
     owed_round_ = 0;
+    snapshot_round_ = 0;
+    snapshot_sent_at_ = Time::min();
     election_attempt_ = 0;
   }
   hard_state_ = {term, voted_for};

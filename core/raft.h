@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -62,8 +63,20 @@ struct ReadRequest {
 struct Synced {
   uint64_t persist_number;
 };
+// An own snapshot is durable; the log up to and including `base` is no longer needed on disk.
+// REQUIRES: base <= id.last.index <= commit_index(), base <= durable_index().
+struct SnapshotSaved {
+  SnapshotId id;
+  LogIndex base;
+};
+// A leader's snapshot is durable here, and the state it holds is ready to replace the state
+// machine's.
+struct SnapshotInstalled {
+  SnapshotId id;
+};
 // A step with no inputs at all is the wake-up at Output::deadline.
-using Input = std::variant<Received, Propose, ReadRequest, Synced>;
+using Input =
+    std::variant<Received, Propose, ReadRequest, Synced, SnapshotSaved, SnapshotInstalled>;
 
 // ---- outputs
 
@@ -76,9 +89,10 @@ struct Output {
   // What this step changed and must be made durable, hard state before entries.
   struct Persist {
     bool hard_state = false;  // Raft::hard_state()
+    bool reset = false;       // the stored log goes; the next entry follows Raft::log().base()
     LogIndex first_index;     // 0: no entries; else the log from here to its end, replacing
                               // whatever is stored from here on
-    bool empty() const { return !hard_state && first_index == LogIndex(0); }
+    bool empty() const { return !hard_state && !reset && first_index == LogIndex(0); }
   } persist;
   uint64_t persist_number = 0;  // of the newest persist so far, this step's included
 
@@ -96,6 +110,18 @@ struct Output {
   std::vector<ReadReady> reads_ready;   // in the order of their requests
   std::vector<uint64_t> reads_refused;  // not the leader, or no longer
 
+  // Read this piece of the newest own snapshot and send it, in this term.
+  struct SnapshotSend {
+    NodeId to;
+    SnapshotRequest request;  // complete but for the data
+  };
+  std::vector<SnapshotSend> snapshot_sends;
+  // Pieces that a leader sent, of a snapshot that this node needs.
+  std::vector<SnapshotRequest> snapshot_pieces;
+  // The state machine's state is to be replaced by that of the snapshot just installed, before
+  // anything is applied.
+  bool restored = false;
+
   bool lost_leadership = false;  // was leader when the step began or during it, and is not now
   Time deadline = kNever;        // step again at this time at the latest
   std::vector<Note> notes;
@@ -111,8 +137,10 @@ class Raft {
 
   // Starts as a follower from what was recovered. The first step persists the hard state, so
   // nothing recovered is shown to others before one sync has proven it durable.
-  // REQUIRES: config_error(config) is empty; entries contiguous from index 1.
-  Raft(const RaftConfig& config, HardState hard_state, std::vector<Entry> entries, Time now);
+  // REQUIRES: config_error(config) is empty.
+  // `snapshot`, if there is one, covers at least all up to the log's base.
+  Raft(const RaftConfig& config, HardState hard_state, Log log, std::optional<SnapshotId> snapshot,
+       Time now);
 
   // Takes one batch of inputs in order, then looks at the time. `inputs` is consumed; `out` is
   // cleared first and reused. `now` never goes back between steps.
@@ -127,6 +155,12 @@ class Raft {
   NodeId leader() const { return leader_; }
   const Log& log() const { return log_; }
   LogIndex commit_index() const { return commit_index_; }
+  // The newest durable snapshot of this node, own or installed.
+  const std::optional<SnapshotId>& snapshot() const { return snapshot_; }
+  // Whether this node may show its term to others.
+  bool is_term_durable() const { return durable_hard_state_.term == hard_state_.term; }
+  // Leads, and some follower that was heard of lately is getting the snapshot.
+  bool is_sending_snapshot() const;
   // How far this node's own log is durable (lowered when a conflict truncates the log).
   LogIndex durable_index() const { return durable_index_; }
 
@@ -137,6 +171,7 @@ class Raft {
     enum class State : uint8_t {
       kProbe,     // its log is not known to match: one append at a time
       kPipeline,  // it matches: entries leave without waiting for answers
+      kSnapshot,  // it needs what is compacted: gets the snapshot, a piece at a time
     } state = State::kProbe;
     LogIndex match_index;             // durable there and equal to ours; only rises within a term
     LogIndex next_index;              // the next entry to send; always above match_index
@@ -144,6 +179,9 @@ class Raft {
     std::deque<LogIndex> inflight;    // kPipeline: last index of each unanswered append
     Time appended_at;                 // kPipeline: when the newest of them left
     Time pipeline_since;              // kPipeline: refusals of what left earlier are old news
+    SnapshotId sending;               // kSnapshot: which
+    uint64_t next_piece = 0;          // kSnapshot: of that one
+    Time piece_sent_at = kNever;      // kSnapshot: kNever when no piece is unanswered
     uint64_t round_acknowledged = 0;  // newest read confirmation it answered
     Time contact_at;  // when the newest message it answered was *sent*, by this node's clock
   };
@@ -162,13 +200,16 @@ class Raft {
   // raft.cpp: common
   void on_received(Received& received);
   void on_synced(uint64_t persist_number);
+  void on_snapshot_saved(const SnapshotSaved& saved);
   void on_time();
   void finish_step();
   void become_follower(Term term, NodeId leader);
   void set_hard_state(Term term, NodeId voted_for);
   void reset_election_deadline();
   Time next_deadline() const;
-  bool persist_owed() const { return hard_state_owed_ || entries_owed_from_ != LogIndex(0); }
+  bool persist_owed() const {
+    return hard_state_owed_ || reset_owed_ || entries_owed_from_ != LogIndex(0);
+  }
   void send(NodeId to, Message message);          // at once
   void send_durable(NodeId to, Message message);  // once term and vote are durable
   void note(NoteKind kind, NodeId peer = kNoNode, uint64_t a = 0, uint64_t b = 0) {
@@ -189,9 +230,15 @@ class Raft {
 
   // raft_follower.cpp
   void on_append_request(NodeId from, AppendRequest& request);
+  void follow(NodeId leader, Term term);
+  void skip_compacted(AppendRequest& request) const;
   bool append_entries(AppendRequest& request);
   void refuse_append(NodeId from, const AppendRequest& request);
+  void refuse_stale_term(NodeId from, Term stale);
   void acknowledge(const AppendRequest& request, LogIndex verified);
+  void send_success(LogIndex match, LogIndex prev, uint64_t round, Time sent_at);
+  void on_snapshot_request(NodeId from, SnapshotRequest& request);
+  void on_snapshot_installed(const SnapshotInstalled& installed);
   void maybe_acknowledge_synced();
   void advance_commit(LogIndex index);
 
@@ -199,12 +246,15 @@ class Raft {
   void on_propose(Propose& propose);
   void on_read_request(const ReadRequest& request);
   void on_append_reply(NodeId from, const AppendReply& reply);
+  void on_snapshot_reply(NodeId from, const SnapshotReply& reply);
+  Progress* find_contact(NodeId from, Term term, uint64_t round, Time sent_at);
   void on_append_success(Progress& progress, const AppendReply& reply);
   void on_append_refusal(Progress& progress, const AppendReply& reply);
   void append_to_log(EntryType type, Bytes data);
   void replicate();
   void replicate_to(Progress& progress, bool heartbeat_due);
   void send_append(Progress& progress, LogIndex prev, bool with_entries);
+  void send_snapshot_piece(Progress& progress);
   void maybe_commit();
   void confirm_reads();
   void fail_reads();
@@ -224,6 +274,7 @@ class Raft {
   HardState hard_state_;
   Log log_;
   LogIndex commit_index_;  // highest entry known committed; only rises
+  std::optional<SnapshotId> snapshot_;
   Role role_ = Role::kFollower;
   NodeId leader_;         // of the current term; kNoNode when not known
   Time leader_heard_at_;  // when its newest append arrived; meaningless without leader_
@@ -232,6 +283,7 @@ class Raft {
 
   // Durability: what was handed out to be made durable, and how far that has come.
   bool hard_state_owed_ = true;  // to be put into this step's persist
+  bool reset_owed_ = false;      // likewise
   LogIndex entries_owed_from_;   // likewise; 0 when none
   uint64_t persist_number_ = 0;
   std::deque<Persisting> persisting_;  // handed out, not yet synced, oldest first
@@ -243,6 +295,8 @@ class Raft {
   bool acknowledge_owed_ = false;  // an append waits for its sync to be acknowledged
   uint64_t owed_round_ = 0;        // echoes of the newest append that waits
   Time owed_sent_at_;
+  uint64_t snapshot_round_ = 0;  // echoes of the newest piece of a snapshot
+  Time snapshot_sent_at_;
 
   // Pre-candidate and candidate: who said yes, this node included.
   std::vector<NodeId> votes_;

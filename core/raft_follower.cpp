@@ -9,37 +9,14 @@ namespace tally {
 
 void Raft::on_append_request(NodeId from, AppendRequest& request) {
   if (request.term < term()) {
-    // Answered, so that a deposed leader learns of the term that deposed it.
-    note(NoteKind::append_refused_stale_term, from, request.term.value(), term().value());
-    // It echoes nothing: the sender may lead this node's term by now, and rounds and times of its
-    // earlier leadership would pass for ones of this term and confirm reads that nobody confirmed.
-    send_durable(from, AppendReply{.term = term(),
-                                   .success = false,
-                                   .match_index = LogIndex(0),
-                                   .conflict_index = LogIndex(0),
-                                   .conflict_term = Term(0),
-                                   .prev_log_index = LogIndex(0),
-                                   .round = 0,
-                                   .sent_at = Time::min()});
+    refuse_stale_term(from, request.term);
     return;
   }
-  CHECK(!(is_leader() && request.term == term()), "node {} also leads term {}", from.value(),
-        term().value());
-  if (request.term > term() || leader_ != from) {
-    const bool campaigns = role_ == Role::kPreCandidate || role_ == Role::kCandidate;
-    if (is_leader()) {
-      note(NoteKind::stepped_down_higher_term, from, request.term.value(), term().value());
-    }
-    note(campaigns ? NoteKind::candidate_yields : NoteKind::leader_found, from,
-         request.term.value());
-  }
-  if (request.term > term() || role_ != Role::kFollower) become_follower(request.term, from);
-  leader_ = from;
-  leader_heard_at_ = now_;
-  reset_election_deadline();
-
+  follow(from, request.term);
+  skip_compacted(request);
   const LogIndex prev = request.prev_log_index;
-  if (prev > log_.last_index() || log_.term_at(prev) != request.prev_log_term) {
+  const bool compacted = prev < log_.base_index();  // all of it, and committed therefore
+  if (!compacted && (prev > log_.last_index() || log_.term_at(prev) != request.prev_log_term)) {
     refuse_append(from, request);
     return;
   }
@@ -54,6 +31,51 @@ void Raft::on_append_request(NodeId from, AppendRequest& request) {
   // Figure 3.1: never past the last entry that this very message has verified.
   advance_commit(std::min(leader_commit, verified));
   acknowledge(request, verified);
+}
+
+// Answered, so that a deposed leader learns of the term that deposed it. It echoes nothing: the
+// sender may lead this node's term by now, and rounds and times of its earlier leadership would
+// pass for ones of this term and confirm reads that nobody confirmed.
+void Raft::refuse_stale_term(NodeId from, Term stale) {
+  note(NoteKind::append_refused_stale_term, from, stale.value(), term().value());
+  send_durable(from, AppendReply{.term = term(),
+                                 .success = false,
+                                 .match_index = LogIndex(0),
+                                 .conflict_index = LogIndex(0),
+                                 .conflict_term = Term(0),
+                                 .prev_log_index = LogIndex(0),
+                                 .round = 0,
+                                 .sent_at = Time::min()});
+}
+
+// A leader of this term or a higher one has spoken.
+void Raft::follow(NodeId leader, Term term) {
+  CHECK(!(is_leader() && term == hard_state_.term), "node {} also leads term {}", leader.value(),
+        term.value());
+  if (term > hard_state_.term || leader_ != leader) {
+    const bool campaigns = role_ == Role::kPreCandidate || role_ == Role::kCandidate;
+    if (is_leader()) {
+      note(NoteKind::stepped_down_higher_term, leader, term.value(), hard_state_.term.value());
+    }
+    note(campaigns ? NoteKind::candidate_yields : NoteKind::leader_found, leader, term.value());
+  }
+  if (term > hard_state_.term || role_ != Role::kFollower) become_follower(term, leader);
+  leader_ = leader;
+  leader_heard_at_ = now_;
+  reset_election_deadline();
+}
+
+// What lies at or before the base is committed here, and so the same in every leader's log
+// (§3.6.3): those entries are taken for held.
+void Raft::skip_compacted(AppendRequest& request) const {
+  const LogIndex base = log_.base_index();
+  if (request.prev_log_index >= base) return;
+  const uint64_t skipped =
+      std::min<uint64_t>(base - request.prev_log_index, request.entries.size());
+  request.entries.erase(request.entries.begin(),
+                        request.entries.begin() + static_cast<std::ptrdiff_t>(skipped));
+  request.prev_log_index = request.prev_log_index + skipped;
+  if (request.prev_log_index == base) request.prev_log_term = log_.term_at(base);
 }
 
 // Appends what is missing; entries that are there already stay untouched, so that a late or
@@ -114,14 +136,19 @@ void Raft::acknowledge(const AppendRequest& request, LogIndex verified) {
     acknowledge_owed_ = true;
     if (!term_durable || !request.entries.empty()) return;
   }
+  send_success(std::min(durable_index_, verified), request.prev_log_index, request.round,
+               request.sent_at);
+}
+
+void Raft::send_success(LogIndex match, LogIndex prev, uint64_t round, Time sent_at) {
   send(leader_, AppendReply{.term = term(),
                             .success = true,
-                            .match_index = std::min(durable_index_, verified),
+                            .match_index = match,
                             .conflict_index = LogIndex(0),
                             .conflict_term = Term(0),
-                            .prev_log_index = request.prev_log_index,
-                            .round = request.round,
-                            .sent_at = request.sent_at});
+                            .prev_log_index = prev,
+                            .round = round,
+                            .sent_at = sent_at});
 }
 
 void Raft::maybe_acknowledge_synced() {
@@ -129,14 +156,63 @@ void Raft::maybe_acknowledge_synced() {
   if (durable_hard_state_.term != term()) return;
   const LogIndex match = std::min(durable_index_, verified_index_);
   if (match == verified_index_) acknowledge_owed_ = false;
-  send(leader_, AppendReply{.term = term(),
-                            .success = true,
-                            .match_index = match,
-                            .conflict_index = LogIndex(0),
-                            .conflict_term = Term(0),
-                            .prev_log_index = match,
-                            .round = owed_round_,
-                            .sent_at = owed_sent_at_});
+  send_success(match, match, owed_round_, owed_sent_at_);
+}
+
+// ---- snapshots (§5.2)
+
+void Raft::on_snapshot_request(NodeId from, SnapshotRequest& request) {
+  if (request.term < term()) {
+    refuse_stale_term(from, request.term);
+    return;
+  }
+  follow(from, request.term);
+  snapshot_round_ = std::max(snapshot_round_, request.round);
+  snapshot_sent_at_ = std::max(snapshot_sent_at_, request.sent_at);
+  const LogIndex end = request.id.last.index;
+  if (end <= commit_index_) {
+    note(NoteKind::snapshot_piece_not_wanted, from, end.value(), commit_index_.value());
+    // What is committed here is the same there: as good as an append that verified it.
+    verified_index_ = std::max(verified_index_, end);
+    AppendRequest held;
+    held.prev_log_index = end;
+    held.round = request.round;
+    held.sent_at = request.sent_at;
+    acknowledge(held, end);
+    return;
+  }
+  note(NoteKind::snapshot_piece_received, from, request.piece + 1, request.id.piece_count);
+  out_->snapshot_pieces.push_back(std::move(request));
+}
+
+// §5.2: a log that holds the snapshot's last entry goes on behind it; any other is dropped.
+void Raft::on_snapshot_installed(const SnapshotInstalled& installed) {
+  const EntryMark& last = installed.id.last;
+  if (!snapshot_ || snapshot_->last.index < last.index) snapshot_ = installed.id;
+  if (last.index <= commit_index_) {
+    note(NoteKind::snapshot_abandoned, kNoNode, last.index.value(), commit_index_.value());
+    return;
+  }
+  note(NoteKind::snapshot_installed, kNoNode, last.index.value(), log_.base_index().value() + 1);
+  if (log_.holds(last) && durable_index_ >= last.index) {
+    log_.compact(last.index);
+  } else {
+    CHECK(!is_leader(), "a leader without entry {}, which is committed", last.index.value());
+    log_.reset(last);
+    durable_index_ = last.index;
+    for (Persisting& write : persisting_) write.last_index = last.index;
+    entries_owed_from_ = LogIndex(0);
+    reset_owed_ = true;
+  }
+  commit_index_ = last.index;
+  verified_index_ = std::max(verified_index_, last.index);
+  out_->restored = true;
+  if (role_ != Role::kFollower || leader_ == kNoNode) return;
+  AppendRequest held;
+  held.prev_log_index = last.index;
+  held.round = snapshot_round_;
+  held.sent_at = snapshot_sent_at_;
+  acknowledge(held, last.index);
 }
 
 // Monotone: a lower index changes nothing.

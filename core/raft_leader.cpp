@@ -68,21 +68,28 @@ Raft::Progress* Raft::find_progress(NodeId id) {
   return nullptr;
 }
 
-void Raft::on_append_reply(NodeId from, const AppendReply& reply) {
-  if (reply.term > term()) {
+// An answer came. Success or not, whoever answers in this term follows this leader: contact, and
+// confirmation of reads. Null when the answer is of no use.
+Raft::Progress* Raft::find_contact(NodeId from, Term reply_term, uint64_t round, Time sent_at) {
+  if (reply_term > term()) {
     note(is_leader() ? NoteKind::stepped_down_higher_term : NoteKind::higher_term_seen, from,
-         reply.term.value(), term().value());
-    become_follower(reply.term, kNoNode);
-    return;
+         reply_term.value(), term().value());
+    become_follower(reply_term, kNoNode);
+    return nullptr;
   }
   Progress* progress = is_leader() ? find_progress(from) : nullptr;
-  if (reply.term < term() || progress == nullptr) {
-    note(NoteKind::append_reply_ignored_stale, from, reply.term.value(), term().value());
-    return;
+  if (reply_term < term() || progress == nullptr) {
+    note(NoteKind::append_reply_ignored_stale, from, reply_term.value(), term().value());
+    return nullptr;
   }
-  // Success or not, it follows this leader: contact, and confirmation of reads.
-  progress->contact_at = std::max(progress->contact_at, reply.sent_at);
-  progress->round_acknowledged = std::max(progress->round_acknowledged, reply.round);
+  progress->contact_at = std::max(progress->contact_at, sent_at);
+  progress->round_acknowledged = std::max(progress->round_acknowledged, round);
+  return progress;
+}
+
+void Raft::on_append_reply(NodeId from, const AppendReply& reply) {
+  Progress* progress = find_contact(from, reply.term, reply.round, reply.sent_at);
+  if (progress == nullptr) return;
   if (reply.success) {
     on_append_success(*progress, reply);
   } else {
@@ -94,12 +101,13 @@ void Raft::on_append_reply(NodeId from, const AppendReply& reply) {
 void Raft::on_append_success(Progress& progress, const AppendReply& reply) {
   CHECK(reply.match_index <= log_.last_index(), "n{} acknowledges {}, log ends at {}",
         progress.id.value(), reply.match_index.value(), log_.last_index().value());
+  if (progress.state == Progress::State::kSnapshot && reply.match_index < log_.base_index()) return;
   const bool advanced = reply.match_index > progress.match_index;
   if (advanced) progress.match_index = reply.match_index;
   while (!progress.inflight.empty() && progress.inflight.front() <= progress.match_index) {
     progress.inflight.pop_front();
   }
-  if (progress.state == Progress::State::kProbe) {
+  if (progress.state != Progress::State::kPipeline) {
     progress.state = Progress::State::kPipeline;
     progress.pipeline_since = now_;
     progress.probe_outstanding = false;
@@ -111,6 +119,7 @@ void Raft::on_append_success(Progress& progress, const AppendReply& reply) {
 }
 
 void Raft::on_append_refusal(Progress& progress, const AppendReply& reply) {
+  if (progress.state == Progress::State::kSnapshot) return;  // of a heartbeat: no news
   const bool probe = progress.state == Progress::State::kProbe;
   const bool stale = probe ? reply.prev_log_index + 1 != progress.next_index
                            : reply.prev_log_index <= progress.match_index ||
@@ -120,12 +129,30 @@ void Raft::on_append_refusal(Progress& progress, const AppendReply& reply) {
          progress.match_index.value());
     return;
   }
-  const LogIndex agree = log_.last_index_not_above(reply.conflict_index, reply.conflict_term);
+  LogIndex agree = log_.last_index_not_above(reply.conflict_index, reply.conflict_term);
+  // Where they agree is compacted here, then: the snapshot it is.
+  if (agree == log_.base_index() && log_.term_at(agree) > reply.conflict_term) agree = agree - 1;
   progress.state = Progress::State::kProbe;
   progress.probe_outstanding = false;
   progress.inflight.clear();
   progress.next_index = std::max(agree, progress.match_index) + 1;
   note(NoteKind::probing, progress.id, progress.next_index.value());
+}
+
+void Raft::on_snapshot_reply(NodeId from, const SnapshotReply& reply) {
+  Progress* progress = find_contact(from, reply.term, reply.round, reply.sent_at);
+  if (progress == nullptr) return;
+  confirm_reads();
+  if (progress->state != Progress::State::kSnapshot || reply.id != progress->sending) return;
+  progress->next_piece = std::min(reply.next_piece, reply.id.piece_count - 1);
+  progress->piece_sent_at = kNever;
+}
+
+bool Raft::is_sending_snapshot() const {
+  return std::any_of(followers_.begin(), followers_.end(), [&](const Progress& progress) {
+    return progress.state == Progress::State::kSnapshot &&
+           now_ - progress.contact_at < config_.election_timeout_min;
+  });
 }
 
 void Raft::replicate() {
@@ -139,6 +166,20 @@ void Raft::replicate() {
 }
 
 void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
+  if (progress.state != Progress::State::kSnapshot && progress.next_index <= log_.base_index()) {
+    CHECK(snapshot_, "the log begins at {} and there is no snapshot",
+          log_.base_index().value() + 1);
+    note(NoteKind::snapshot_needed, progress.id, snapshot_->last.index.value());
+    progress.state = Progress::State::kSnapshot;
+    progress.inflight.clear();
+    progress.sending = SnapshotId{};
+  }
+  if (progress.state == Progress::State::kSnapshot) {
+    send_snapshot_piece(progress);
+    // The pieces wait for disks on both sides; heartbeats do not.
+    if (heartbeat_due) send_append(progress, log_.base_index(), /*with_entries=*/false);
+    return;
+  }
   if (progress.state == Progress::State::kProbe) {
     // The first probe carries entries; its repetitions only ask, in case nobody is there.
     if (!progress.probe_outstanding || heartbeat_due) {
@@ -163,8 +204,31 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
   // names the entry before next_index, and a lost append is noticed.
   const bool fresh =
       !progress.inflight.empty() && now_ - progress.appended_at < config_.heartbeat_interval;
-  send_append(progress, fresh ? progress.match_index : progress.next_index - 1,
-              /*with_entries=*/false);
+  const LogIndex known = fresh ? progress.match_index : progress.next_index - 1;
+  send_append(progress, std::max(known, log_.base_index()), /*with_entries=*/false);
+}
+
+// One piece is unanswered at a time, so that a transfer never holds up anything else. A piece that
+// gets no answer is sent again, after the time in which a follower must be heard of.
+void Raft::send_snapshot_piece(Progress& progress) {
+  if (progress.sending != *snapshot_) {
+    progress.sending = *snapshot_;
+    progress.next_piece = 0;
+    progress.piece_sent_at = kNever;
+  }
+  const bool waits = progress.piece_sent_at != kNever &&
+                     now_ - progress.piece_sent_at < config_.election_timeout_min;
+  if (waits) return;
+  progress.piece_sent_at = now_;
+  note(NoteKind::snapshot_piece_sent, progress.id, progress.next_piece + 1,
+       progress.sending.piece_count);
+  SnapshotRequest request;
+  request.term = term();
+  request.id = progress.sending;
+  request.piece = progress.next_piece;
+  request.round = read_round_;
+  request.sent_at = now_;
+  out_->snapshot_sends.push_back({progress.id, std::move(request)});
 }
 
 // Sends the entries after `prev`, as many as one message may hold, or none.

@@ -53,6 +53,10 @@ void append_record(const RecordView& record, std::string& out) {
              '\0');
 }
 
+uint64_t snapshot_hash(uint64_t before, std::string_view piece) {
+  return XXH3_64bits_withSeed(piece.data(), piece.size(), before);
+}
+
 void append_entry_record(const Entry& entry, std::string& out) {
   append_record({.type = static_cast<RecordType>(entry.type),
                  .index = entry.index.value(),

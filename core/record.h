@@ -35,6 +35,10 @@ enum class RecordType : uint8_t {
   kHardState = 32,
   kBatch = 33,
   kSegment = 34,
+  kReset = 35,
+  kSnapshot = 36,
+  kPiece = 37,
+  kSnapshotEnd = 38,
 };
 
 struct RecordView {

@@ -64,10 +64,6 @@ bool is_complete(const command::Increment& request) {
 
 }  // namespace
 
-size_t StateMachine::NameHash::operator()(std::string_view name) const {
-  return static_cast<size_t>(XXH3_64bits(name.data(), name.size()));
-}
-
 StateMachine::StateMachine()
     : state_hash_(state_hash_of(0, LogTime{})), command_(std::make_unique<command::Command>()) {}
 StateMachine::~StateMachine() = default;
@@ -91,10 +87,12 @@ ApplyResult StateMachine::apply(const Entry& entry) {
             static_cast<unsigned>(entry.type));
   }
   applied_index_ = entry.index;
-  state_hash_ = state_hash_of(hash_sum_, log_time_);
+  update_state_hash();
   history_hash_ = hash_words<2>(HashKind::kHistory, {history_hash_, state_hash_});
   return result;
 }
+
+void StateMachine::update_state_hash() { state_hash_ = state_hash_of(hash_sum_, log_time_); }
 
 int64_t StateMachine::value(std::string_view name) const {
   const auto found = counters_.find(name);
@@ -114,6 +112,7 @@ void StateMachine::expire_sessions() {
     const auto found = sessions_.find(due.session);
     CHECK(found != sessions_.end(), "session {} has a deadline but no state", due.session);
     if (found->second.expires_at < log_time_) {
+      if (capture_) keep_session(found->first, &found->second);
       hash_sum_ -= found->second.hash;
       sessions_.erase(found);
       deadlines_.pop_back();
@@ -148,17 +147,23 @@ ApplyResult StateMachine::open_session(const command::OpenSession& open, LogInde
   Session session;
   session.timeout_ns = open.timeout_ns();
   session.expires_at = add_saturated(log_time_, session.timeout_ns);
-  rehash_session(index.value(), session);
-  deadlines_.push_back({.at = session.expires_at, .session = index.value()});
-  std::push_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
-  sessions_.emplace(index.value(), std::move(session));
+  if (capture_) keep_session(index.value(), nullptr);
+  add_session(index.value(), std::move(session));
   return {.value = static_cast<int64_t>(index.value())};
+}
+
+void StateMachine::add_session(uint64_t id, Session&& session) {
+  rehash_session(id, session);
+  deadlines_.push_back({.at = session.expires_at, .session = id});
+  std::push_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
+  sessions_.emplace(id, std::move(session));
 }
 
 ApplyResult StateMachine::increment(const command::Increment& request) {
   const auto found = sessions_.find(request.session());
   if (found == sessions_.end()) return rejected(Reason::kExpired);
   Session& session = found->second;
+  if (capture_) keep_session(found->first, &session);
   session.expires_at = add_saturated(log_time_, session.timeout_ns);
   raise_first_outstanding(request.first_outstanding(), session);
   const ApplyResult result = answer_increment(request, session);
@@ -207,6 +212,7 @@ ApplyResult StateMachine::add_to_counter(const command::Increment& request) {
 }
 
 void StateMachine::store_counter(std::string_view name, Counters::iterator found, int64_t value) {
+  if (capture_) keep_counter(name, found == counters_.end() ? 0 : found->second.value);
   if (found == counters_.end()) {
     if (value == 0) return;
     if (spare_counters_.empty()) {

@@ -12,10 +12,11 @@
 #include <compare>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "core/entry.h"
@@ -29,6 +30,10 @@ class Command;  // core/command.proto
 class Increment;
 class OpenSession;
 }  // namespace command
+namespace state {
+class Piece;  // core/state.proto
+class Session;
+}  // namespace state
 
 // Limits the proposer puts into the commands, so that every replica applies the same ones.
 struct SessionLimits {
@@ -89,6 +94,25 @@ class StateMachine {
   size_t counter_count() const { return counters_.size(); }
   size_t session_count() const { return sessions_.size(); }
 
+  // ---- snapshots (core/state_machine_snapshot.cpp)
+
+  // From here on the state as it is now can be read out piece by piece while apply() goes on: what
+  // an apply changes before its turn came is copied first, so the longest delay of an apply is one
+  // such copy. REQUIRES: no capture is under way.
+  void begin_capture();
+  bool is_capturing() const { return capture_ != nullptr; }
+  LogIndex captured_index() const;  // REQUIRES: is_capturing()
+  // Sets `piece` to the next one, about `bytes_max` large (one counter or session always fits). The
+  // capture ends with the last piece; true when this is it. REQUIRES: is_capturing()
+  bool read_piece(size_t bytes_max, std::string& piece);
+  void end_capture() { capture_.reset(); }
+
+  // Adds the next piece to a state that is being loaded. Empty, or what is wrong with the piece;
+  // then the state is of no use any more. REQUIRES: nothing was applied or loaded to the end.
+  std::string load_piece(std::string_view piece);
+  // All pieces are there, and add up to the hash that the capture had.
+  bool is_loaded() const { return loading_ == Loading::kDone; }
+
   // A hash of the whole state (counters, sessions, log time), kept incrementally: equal states have
   // equal hashes on every replica and in every build.
   uint64_t state_hash() const { return state_hash_; }
@@ -101,13 +125,8 @@ class StateMachine {
     uint64_t name_hash = 0;  // XXH3 of the name
     uint64_t hash = 0;       // this counter's share of hash_sum_
   };
-  // Looks counters up by string_view. Not noexcept on purpose: libstdc++ then caches hashes in the
-  // nodes, and a lookup never hashes another counter's name.
-  struct NameHash {
-    using is_transparent = void;
-    size_t operator()(std::string_view name) const;
-  };
-  using Counters = std::unordered_map<std::string, Counter, NameHash, std::equal_to<>>;
+  // In order of name: a capture reads them in that order on every replica.
+  using Counters = std::map<std::string, Counter, std::less<>>;
 
   // A remembered answer to one sequence.
   struct Answer {
@@ -124,6 +143,22 @@ class StateMachine {
     uint64_t answers_hash = 0;    // sum over the answers' hashes
     uint64_t hash = 0;            // this session's share of hash_sum_
   };
+  // A capture under way: how far it has been read, and the former values of what was changed since
+  // it began and has yet to be read.
+  struct Capture {
+    enum class Stage : uint8_t { kStart, kCounters, kSessions, kEnd } stage = Stage::kStart;
+    std::string last_name;  // counters up to here are read; "" when none is
+    uint64_t last_session = 0;
+    std::map<std::string, int64_t, std::less<>> counters_before;  // 0: it was absent
+    std::map<uint64_t, std::optional<Session>> sessions_before;   // nothing: it was absent
+    LogIndex applied_index;
+    LogTime log_time;
+    uint64_t history_hash = 0;
+    uint64_t state_hash = 0;
+    uint64_t counter_count = 0;
+    uint64_t session_count = 0;
+  };
+  enum class Loading : uint8_t { kNothing, kCounters, kSessions, kDone };
   // When a session has to be looked at again: at or before it expires.
   struct Deadline {
     LogTime at;
@@ -132,6 +167,7 @@ class StateMachine {
   };
 
   static uint64_t answer_hash(const Answer& answer);
+  void update_state_hash();
   void advance_log_time(LogTime time);
   void expire_sessions();
   ApplyResult execute(const Entry& entry);
@@ -142,12 +178,23 @@ class StateMachine {
   void store_counter(std::string_view name, Counters::iterator found, int64_t value);
   void raise_first_outstanding(uint64_t first_outstanding, Session& session);
   void rehash_session(uint64_t id, Session& session);
+  void add_session(uint64_t id, Session&& session);
+
+  // state_machine_snapshot.cpp
+  void keep_counter(std::string_view name, int64_t value);
+  void keep_session(uint64_t id, const Session* session);
+  bool read_counter(state::Piece& piece, size_t& bytes);
+  bool read_session(state::Piece& piece, size_t& bytes);
+  static size_t write_session(uint64_t id, const Session& session, state::Session& out);
+  std::string load_start(const state::Piece& piece);
+  std::string load_counters(const state::Piece& piece);
+  std::string load_sessions(const state::Piece& piece);
+  std::string load_end(const state::Piece& piece);
 
   LogIndex applied_index_;  // of the last entry applied; 0 before the first
   LogTime log_time_;        // highest stamp applied; never goes back
-  // Both maps are for lookup only: nothing ever iterates over them (DESIGN §6).
   Counters counters_;
-  std::unordered_map<uint64_t, Session> sessions_;  // by id
+  std::map<uint64_t, Session> sessions_;  // by id
   // Min-heap with exactly one item per session. Lazy: uses of a session leave it where it is, and
   // an item that comes up early goes back with the session's present deadline.
   std::vector<Deadline> deadlines_;
@@ -159,6 +206,8 @@ class StateMachine {
   uint64_t state_hash_ = 0;
   uint64_t history_hash_ = 0;
 
+  std::unique_ptr<Capture> capture_;
+  Loading loading_ = Loading::kNothing;
   std::unique_ptr<command::Command> command_;  // decoded into, over and over
 };
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/entry.h"
@@ -34,18 +35,24 @@ struct Recovered {
   Outcome outcome = Outcome::kEmpty;
   Identity identity;  // as found; zero when kEmpty
   HardState hard_state;
-  std::vector<Entry> entries;  // contiguous, from index 1 (snapshots will move the start)
+  EntryMark base;                      // the entry before `entries`; index 0 when there is none
+  std::vector<Entry> entries;          // contiguous, from base.index + 1
+  std::optional<SnapshotId> snapshot;  // the newest; covers at least all up to the base
+  std::vector<std::string> pieces;     // of the snapshot
   // Bytes cut from the tail because their write was never proven synced (a torn write, harmless).
   uint64_t torn_bytes = 0;
   std::string message;  // empty unless torn, damaged or refused; for the log and the operator
 };
 
-// One ordered step of durable state. Applied in this order: hard state, then entries.
+// One ordered step of durable state. Applied in this order: hard state, reset, entries.
 struct StorageWrite {
   std::optional<HardState> hard_state;
   // Contiguous. The first one's index may be at or below the last written: everything from there on
   // is replaced, atomically with respect to recovery.
   std::vector<Entry> entries;
+  // Before the entries: all others go; the log goes on behind this one, with which a durable
+  // snapshot ends.
+  std::optional<EntryMark> reset = {};
 };
 
 class StorageClient {
@@ -54,6 +61,12 @@ class StorageClient {
   // The write in flight is durable on the media, or failed. After a failure nothing about it may be
   // assumed, and the node must stop (fail-stop): no further write is accepted.
   virtual void on_storage_done(bool durable, const std::string& error) = 0;
+  // The snapshot's call is done: a piece is written, or the whole is durable, was read back, and is
+  // Storage::snapshot() now. When not ok, the snapshot is given up; the log and older snapshots are
+  // untouched.
+  virtual void on_snapshot_written(bool ok, const std::string& error) = 0;
+  // A piece that was asked for; empty when that snapshot is no longer there.
+  virtual void on_snapshot_read(const SnapshotId& id, uint64_t piece, std::string data) = 0;
 };
 
 class Storage {
@@ -67,6 +80,23 @@ class Storage {
   // Makes `write` durable and completes through on_storage_done, never inside this call.
   // At most one write is in flight. REQUIRES: recovered kEmpty or kWhole; no write in flight.
   virtual void write(const StorageWrite& write) = 0;
+
+  // ---- snapshots: one at a time is written, beside the log and never before it
+
+  // Begins the file of a snapshot that ends with `last`; one that was begun and not finished is
+  // dropped, and its calls are not answered any more.
+  virtual void begin_snapshot(const EntryMark& last) = 0;
+  // Each completes through on_snapshot_written(), never inside the call. REQUIRES: begun, and no
+  // other call on it is unanswered. finish_snapshot() after the last piece.
+  virtual void write_piece(std::string_view piece) = 0;
+  virtual void finish_snapshot() = 0;
+  // The newest durable one.
+  virtual const std::optional<SnapshotId>& snapshot() const = 0;
+  // Completes through on_snapshot_read(), never inside the call. Any number at once.
+  virtual void read_piece(const SnapshotId& id, uint64_t piece) = 0;
+  // The log up to and including this entry is not needed: space is given back as whole segments
+  // become free of others. REQUIRES: snapshot() covers it.
+  virtual void compact(LogIndex base) = 0;
 };
 
 }  // namespace tally

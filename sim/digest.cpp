@@ -80,6 +80,31 @@ void fold_fields(Digest& digest, const ValueResponse& response) {
   digest.fold(response.error_msg);
 }
 
+void fold_id(Digest& digest, const SnapshotId& id) {
+  digest.fold(id.last.index.value());
+  digest.fold(id.last.term.value());
+  digest.fold(id.last.log_time.value());
+  digest.fold(id.piece_count);
+  digest.fold(id.hash);
+}
+
+void fold_fields(Digest& digest, const SnapshotRequest& request) {
+  digest.fold(request.term.value());
+  fold_id(digest, request.id);
+  digest.fold(request.piece);
+  digest.fold(request.round);
+  digest.fold(word(request.sent_at));
+  digest.fold(request.data.view());
+}
+
+void fold_fields(Digest& digest, const SnapshotReply& reply) {
+  digest.fold(reply.term.value());
+  fold_id(digest, reply.id);
+  digest.fold(reply.next_piece);
+  digest.fold(reply.round);
+  digest.fold(word(reply.sent_at));
+}
+
 }  // namespace
 
 void Digest::fold(const Message& message) {

@@ -55,6 +55,10 @@ NodeConfig Machine::node_config() const {
   config.raft.inflight_append_count_max = static_cast<uint64_t>(raft.inflight_appends());
   config.session_limits.timeout = ms(workload.session_timeout_ms());
   config.session_limits.session_count_max = static_cast<uint64_t>(workload.sessions_max());
+  config.snapshot_log_bytes = static_cast<uint64_t>(raft.snapshot_bytes());
+  config.snapshot_interval = ms(raft.snapshot_interval_ms());
+  config.snapshot_piece_bytes = static_cast<uint64_t>(raft.snapshot_piece_bytes());
+  config.kept_log_bytes = static_cast<uint64_t>(raft.kept_log_bytes());
   config.waiting_count_max = static_cast<uint64_t>(raft.waiting_requests());
   config.request_timeout = ms(raft.request_timeout_ms());
   config.incarnation =

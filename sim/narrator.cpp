@@ -66,6 +66,16 @@ std::string message_text(const Message& message) {
                        vote->granted ? "granted" : "refused", vote->term.value());
   }
   if (const auto* request = std::get_if<ClientRequest>(&message)) return request_text(*request);
+  if (const auto* snapshot = std::get_if<SnapshotRequest>(&message)) {
+    return fmt::format("snapshot: term {}, piece {} of {} of the one up to {}",
+                       snapshot->term.value(), snapshot->piece + 1, snapshot->id.piece_count,
+                       snapshot->id.last.index.value());
+  }
+  if (const auto* snapshot = std::get_if<SnapshotReply>(&message)) {
+    return fmt::format("snapshot reply: term {}, has {} of {} pieces of the one up to {}",
+                       snapshot->term.value(), snapshot->next_piece, snapshot->id.piece_count,
+                       snapshot->id.last.index.value());
+  }
   const auto& response = std::get<ValueResponse>(message);
   if (response.outcome == Outcome::kOk) return fmt::format("answer: {}", response.value);
   return fmt::format("answer: {} ({})", to_string(response.outcome), to_string(response.reason));

@@ -10,6 +10,7 @@
 #include "core/record.h"
 #include "sim/machine.h"
 #include "storage/log_format.h"
+#include "storage/snapshot_store.h"
 
 namespace tally::sim {
 namespace {
@@ -50,6 +51,7 @@ void Oracles::on_start(const Machine& machine) {
   const uint64_t held = std::min<uint64_t>(before.terms.size(), ledger_.size());
   for (uint64_t i = 1; i <= held; ++i) {
     if (before.terms[i - 1] != ledger_[i - 1].term) continue;
+    if (LogIndex(i) <= raft.log().base_index()) continue;  // its snapshot is judged by its state
     if (LogIndex(i) <= raft.log().last_index() &&
         raft.log().term_at(LogIndex(i)) == before.terms[i - 1]) {
       continue;
@@ -61,18 +63,46 @@ void Oracles::on_start(const Machine& machine) {
     break;
   }
   watched.running = true;
-  watched.media = Media{raft.hard_state(), {}};
-  for (LogIndex i(1); i <= raft.log().last_index(); ++i) {
+  watched.media = Media{raft.hard_state(), committed_terms(raft.log().base_index())};
+  for (LogIndex i = raft.log().base_index() + 1; i <= raft.log().last_index(); ++i) {
     watched.media.terms.push_back(raft.log().term_at(i));
   }
   watched.hard_state = raft.hard_state();
   watched.commit_index = LogIndex(0);
   watched.applied_index = LogIndex(0);
   watched.leads_term = Term(0);
-  watched.chains.clear();
-  watched.terms.clear();
-  if (raft.log().last_index() > LogIndex(0)) check_log(machine, watched, LogIndex(1));
+  begin_log(machine, watched);
+  if (raft.log().last_index() > raft.log().base_index()) {
+    check_log(machine, watched, raft.log().base_index() + 1);
+  }
   after_step(machine);
+}
+
+// Of the first `last` committed entries, or of as many as there are.
+std::vector<Term> Oracles::committed_terms(LogIndex last) const {
+  std::vector<Term> terms;
+  for (const Committed& committed : ledger_) {
+    if (terms.size() == last.value()) break;
+    terms.push_back(committed.term);
+  }
+  return terms;
+}
+
+// The log now begins behind its base: what came before must be what was committed.
+void Oracles::begin_log(const Machine& machine, Watched& watched) {
+  const EntryMark& base = machine.node().raft().log().base();
+  const uint64_t count = base.index.value();
+  watched.chains.clear();
+  watched.terms = committed_terms(base.index);
+  if (count > ledger_.size() || (count > 0 && ledger_[count - 1].term != base.term)) {
+    violate("state machine safety", "a log begins behind what was never committed",
+            fmt::format("{} has a log that begins behind entry {} of term {}", name_of(machine),
+                        count, base.term.value()));
+    watched.terms.resize(count);
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    watched.chains.push_back(i < ledger_.size() ? ledger_[i].chain : 0);
+  }
 }
 
 void Oracles::on_start_refused(const Machine& machine, Recovered::Outcome outcome) {
@@ -92,6 +122,8 @@ void Oracles::on_media(uint32_t machine, std::string_view bytes) {
     HardState hard_state;
     if (to_hard_state(record, hard_state)) {
       media.hard_state = hard_state;
+    } else if (EntryMark base; to_reset(record, base)) {
+      media.terms = committed_terms(base.index);
     } else if (record.type == RecordType::kNoop || record.type == RecordType::kCommand) {
       if (record.index == 0 || record.index > media.terms.size() + 1) return false;
       media.terms.resize(record.index - 1);
@@ -148,6 +180,17 @@ void Oracles::check_acknowledged(const Machine& machine, const Watched& watched,
                                  const AppendReply& reply) {
   const uint64_t match = reply.match_index.value();
   if (match == 0) return;
+  const std::optional<SnapshotId>& snapshot = machine.node().raft().snapshot();
+  if (snapshot && reply.match_index <= snapshot->last.index) {
+    // A newer one may have taken over already.
+    for (const std::string& name : machine.disk().media_list()) {
+      if (snapshot_index(name) >= reply.match_index) return;
+    }
+    violate("durability", "an acknowledged snapshot is not durable",
+            fmt::format("{} acknowledges entries up to {}; its media have no snapshot up to {}",
+                        name_of(machine), match, snapshot->last.index.value()));
+    return;
+  }
   // An answer of an earlier term was made before this very step took a newer leader's entries,
   // which may have replaced what it speaks of: it is judged by the log before the step.
   const Raft& raft = machine.node().raft();
@@ -169,6 +212,7 @@ void Oracles::after_step(const Machine& machine) {
   Watched& watched = nodes_[machine.number()];
   const Node& node = machine.node();
   check_terms(machine, watched);
+  if (node.last_output().persist.reset) begin_log(machine, watched);
   const LogIndex first = node.last_output().persist.first_index;
   if (first != LogIndex(0)) check_log(machine, watched, first);
   if (node.raft().is_leader()) {
@@ -312,8 +356,9 @@ void Oracles::check_applied(const Machine& machine, Watched& watched) {
   watched.applied_index = applied;
   if (states_.size() < applied.value()) states_.resize(applied.value(), 0);
   uint64_t& known = states_[applied.value() - 1];
-  if (known == 0) known = state.history_hash();
-  if (known == state.history_hash()) return;
+  const uint64_t found = draw(state.history_hash(), state.state_hash());
+  if (known == 0) known = found;
+  if (known == found) return;
   violate("state machine safety", "two states after the same entries",
           fmt::format("{} has another state after entry {} than a node before it", name_of(machine),
                       applied.value()));

@@ -10,7 +10,8 @@
 //   log matching           entries with the same index and term have the same past
 //   leader completeness    a new leader holds every entry committed in an earlier term
 //   leader append-only     a leader never replaces an entry of its log
-//   state machine safety   one sequence of committed entries; one state after each of them
+//   state machine safety   one sequence of committed entries; one state after each of them, whether
+//                          its entries or a snapshot made it
 //   monotone               term, vote within a term, commit index and applied index never go back
 //   durability             what is committed is on the media of a quorum; a message that shows a
 //                          term, vote or entry comes from media that hold it; a restart finds it
@@ -88,6 +89,7 @@ class Oracles {
   };
 
   void check_terms(const Machine& machine, Watched& watched);
+  void begin_log(const Machine& machine, Watched& watched);
   void check_log(const Machine& machine, Watched& watched, LogIndex first);
   void check_leader(const Machine& machine, Watched& watched);
   void check_commit(const Machine& machine, Watched& watched);
@@ -95,6 +97,7 @@ class Oracles {
   void check_vote_shown(const Machine& machine, Watched& watched, Term term, NodeId candidate);
   void check_acknowledged(const Machine& machine, const Watched& watched, const AppendReply& reply);
   uint32_t media_holders(LogIndex index, Term term) const;
+  std::vector<Term> committed_terms(LogIndex last) const;
   static std::string name_of(const Machine& machine);
 
   std::optional<Violation> violation_;
@@ -103,7 +106,7 @@ class Oracles {
   std::map<Term, NodeId> leaders_;
   std::vector<std::vector<Placed>> placed_;  // by index, from 1: every (index, term) ever in a log
   std::vector<Committed> ledger_;            // the one sequence of committed entries, from index 1
-  std::vector<uint64_t> states_;             // history hash after each index; 0: not seen yet
+  std::vector<uint64_t> states_;  // hash of state and history after each index; 0: not seen
 };
 
 }  // namespace tally::sim

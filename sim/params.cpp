@@ -51,6 +51,13 @@ void draw_raft(const Swarm& swarm, Params::Raft& raft) {
   raft.set_waiting_requests(swarm.one_of("raft.waiting_requests", {3, 100, 10000, 10000}));
   raft.set_request_timeout_ms(election_ms * swarm.one_of("raft.request_timeout_ms", {1, 3, 10}));
   raft.set_grouping_us(swarm.one_of("raft.grouping_us", {0, 0, 0, 20, 500, 5000}));
+  // Entries have about 30 bytes: from a snapshot with every one or two up to none at all.
+  raft.set_snapshot_bytes(
+      swarm.one_of("raft.snapshot_bytes", {30, 90, 1000, 10000, 1'000'000'000}));
+  raft.set_snapshot_interval_ms(election_ms *
+                                swarm.one_of("raft.snapshot_interval_ms", {5, 100'000, 100'000}));
+  raft.set_snapshot_piece_bytes(swarm.one_of("raft.snapshot_piece_bytes", {1, 100, 65536}));
+  raft.set_kept_log_bytes(swarm.one_of("raft.kept_log_bytes", {0, 100, 5000}));
 }
 
 void draw_network(const Swarm& swarm, int64_t election_ms, Params::Network& network) {
@@ -207,6 +214,10 @@ Params calm_params() {
   raft.set_waiting_requests(10000);
   raft.set_request_timeout_ms(1000);
   raft.set_grouping_us(0);
+  raft.set_snapshot_bytes(1'000'000'000);
+  raft.set_snapshot_interval_ms(100'000'000);
+  raft.set_snapshot_piece_bytes(65536);
+  raft.set_kept_log_bytes(5000);
   auto& network = *params.mutable_network();
   network.set_latency_us_min(200);
   network.set_latency_us_max(1000);

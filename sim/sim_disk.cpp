@@ -143,8 +143,12 @@ std::optional<uint64_t> SimDisk::size(std::string_view file) {
 }
 
 DiskStatus SimDisk::read(std::string_view name, uint64_t offset, size_t length, std::string& out) {
+  return read_file(find(name), offset, length, out);
+}
+
+DiskStatus SimDisk::read_file(uint32_t slot, uint64_t offset, size_t length,
+                              std::string& out) const {
   out.clear();
-  const uint32_t slot = find(name);
   if (slot == kNone) return DiskStatus::kNotFound;
   const File& file = files_[slot];
   if (offset >= file.size) return DiskStatus::kOk;
@@ -183,6 +187,22 @@ bool SimDisk::begin(DiskCall call, std::string_view name, uint32_t slot, DiskSta
   const uint64_t ordinal = slot == kNone ? directory_ordinal_++ : files_[slot].ordinal++;
   if (faults_asked_ && status == DiskStatus::kOk) status = host_.disk_fault(call, key, ordinal);
   return true;
+}
+
+void SimDisk::start_read(std::string_view name, uint64_t offset, size_t length, std::string* out,
+                         DiskToken token) {
+  if (frozen_) return;
+  const uint32_t slot = find(name);
+  const DiskStatus status = slot == kNone ? DiskStatus::kNotFound : DiskStatus::kOk;
+  if (slot == kNone) {
+    ++directory_ordinal_;
+  } else {
+    ++files_[slot].ordinal;
+  }
+  Op& op = ops_[enqueue(DiskCall::kRead, slot, token, status, 0)];
+  op.out = out;
+  op.offset = offset;
+  op.length = length;
 }
 
 void SimDisk::create(std::string_view name, DiskToken token) {
@@ -288,8 +308,8 @@ void SimDisk::add_dirty(File& file, uint64_t offset, uint64_t bytes, uint64_t si
 
 // ---- Completion ----
 
-void SimDisk::enqueue(DiskCall call, uint32_t file, DiskToken token, DiskStatus status,
-                      uint64_t covered) {
+uint32_t SimDisk::enqueue(DiskCall call, uint32_t file, DiskToken token, DiskStatus status,
+                          uint64_t covered) {
   uint32_t slot = free_op_;
   if (slot == kNone) {
     slot = static_cast<uint32_t>(ops_.size());
@@ -318,6 +338,7 @@ void SimDisk::enqueue(DiskCall call, uint32_t file, DiskToken token, DiskStatus 
     ops_[last].next = slot;
     last = slot;
   }
+  return slot;
 }
 
 // The call begins to be served: nothing before it in its queue is left.
@@ -348,6 +369,11 @@ void SimDisk::complete(uint64_t op_id) {
   first = op.next;
   if (first != kNone) schedule(first);
 
+  if (op.call == DiskCall::kRead) {
+    if (op.status == DiskStatus::kOk) read_file(op.file, op.offset, op.length, *op.out);
+    if (client_ != nullptr) client_->on_disk_done(op.token, op.status);
+    return;
+  }
   if (op.file != kNone) {
     File& file = files_[op.file];
     if (op.call == DiskCall::kSync) {

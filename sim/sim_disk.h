@@ -42,8 +42,9 @@ namespace tally::sim {
 
 inline constexpr uint64_t kSectorBytes = 512;
 
-// Where a run can crash exactly. Create, truncate, rename and remove count as writes,
-// sync_directory as a sync. The file of a call on the directory is named "" once it has completed.
+// Where a run can crash exactly; reads are no such place. Create, truncate, rename and remove count
+// as writes, sync_directory as a sync. The file of a call on the directory is named "" once it has
+// completed.
 enum class DiskPoint : uint8_t {
   kBeforeWrite,  // called, nothing has happened
   kAfterWrite,   // completed, the node has not heard of it
@@ -59,6 +60,7 @@ enum class DiskCall : uint8_t {
   kRename,
   kRemove,
   kSyncDirectory,
+  kRead,
 };
 
 // What a draw is for: the third part of its key.
@@ -109,6 +111,8 @@ class SimDisk final : public Disk {
   DiskStatus read(std::string_view file, uint64_t offset, size_t length, std::string& out) override;
   // Also makes durable what a killed process left unsynced, as PosixDisk must.
   bool lock() override;
+  void start_read(std::string_view file, uint64_t offset, size_t length, std::string* out,
+                  DiskToken token) override;
   void create(std::string_view file, DiskToken token) override;
   void write(std::string_view file, uint64_t offset, std::span<const std::byte> data,
              DiskToken token) override;
@@ -191,8 +195,11 @@ class SimDisk final : public Disk {
     uint32_t file = kNone;  // kNone: the directory's queue
     uint32_t next = kNone;  // in the queue or in the free list
     DiskToken token = 0;
-    uint64_t ordinal = 0;  // of the call, for its draws
-    uint64_t covered = 0;  // sync: calls or name changes of an ordinal below become durable
+    uint64_t ordinal = 0;        // of the call, for its draws
+    std::string* out = nullptr;  // read: where to
+    uint64_t offset = 0;         // read
+    uint64_t length = 0;         // read
+    uint64_t covered = 0;        // sync: calls or name changes of an ordinal below become durable
   };
 
   static uint64_t hash_name(std::string_view name);
@@ -204,7 +211,9 @@ class SimDisk final : public Disk {
   uint32_t take_file(std::string_view name);
   void free_unreferenced_files();
   bool begin(DiskCall call, std::string_view name, uint32_t slot, DiskStatus& status);
-  void enqueue(DiskCall call, uint32_t file, DiskToken token, DiskStatus status, uint64_t covered);
+  DiskStatus read_file(uint32_t slot, uint64_t offset, size_t length, std::string& out) const;
+  uint32_t enqueue(DiskCall call, uint32_t file, DiskToken token, DiskStatus status,
+                   uint64_t covered);
   void schedule(uint32_t slot);
   void add_dirty(File& file, uint64_t offset, uint64_t bytes, uint64_t size_after, bool is_write);
   void make_durable(File& file, uint64_t covered);

@@ -28,7 +28,7 @@ class Words {
   size_t at_ = 0;
 };
 
-using SegmentWords = Words<11>;
+using SegmentWords = Words<13>;
 using BatchWords = Words<3>;
 static_assert(record_bytes(SegmentWords::kBytes) == kSegmentRecordBytes);
 static_assert(record_bytes(BatchWords::kBytes) == kBatchRecordBytes);
@@ -70,7 +70,9 @@ void append_segment_record(const SegmentHeader& header, std::string& out) {
   words.push(header.previous_end.offset);
   words.push(header.hard_state.term.value());
   words.push(header.hard_state.voted_for.value());
-  words.push(header.next_index.value());
+  words.push(header.last.index.value());
+  words.push(header.last.term.value());
+  words.push(header.last.log_time.value());
   words.push(header.file_bytes);
   RecordView record;
   record.type = RecordType::kSegment;
@@ -101,6 +103,15 @@ void append_hard_state_record(const HardState& hard_state, std::string& out) {
   append_record(record, out);
 }
 
+void append_reset_record(const EntryMark& base, std::string& out) {
+  RecordView record;
+  record.type = RecordType::kReset;
+  record.index = base.index.value();
+  record.term = base.term.value();
+  record.log_time_ns = base.log_time.value();
+  append_record(record, out);
+}
+
 uint64_t segment_format_version(const RecordView& record) {
   if (record.type != RecordType::kSegment || record.payload.size() < kWord) return 0;
   return word(record.payload, 0);
@@ -119,8 +130,10 @@ bool to_segment_header(const RecordView& record, SegmentHeader& header) {
   header.previous_end.offset = word(record.payload, 6);
   header.hard_state.term = Term(word(record.payload, 7));
   header.hard_state.voted_for = NodeId(word(record.payload, 8));
-  header.next_index = LogIndex(word(record.payload, 9));
-  header.file_bytes = word(record.payload, 10);
+  header.last.index = LogIndex(word(record.payload, 9));
+  header.last.term = Term(word(record.payload, 10));
+  header.last.log_time = LogTime(word(record.payload, 11));
+  header.file_bytes = word(record.payload, 12);
   return true;
 }
 
@@ -141,6 +154,12 @@ bool to_hard_state(const RecordView& record, HardState& hard_state) {
   if (record.log_time_ns != 0 || !record.payload.empty()) return false;
   hard_state.voted_for = NodeId(record.index);
   hard_state.term = Term(record.term);
+  return true;
+}
+
+bool to_reset(const RecordView& record, EntryMark& base) {
+  if (record.type != RecordType::kReset || !record.payload.empty()) return false;
+  base = {LogIndex(record.index), Term(record.term), LogTime(record.log_time_ns)};
   return true;
 }
 

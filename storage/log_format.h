@@ -1,5 +1,6 @@
-// The log's byte layout: names of segment files, and the three record types that belong to storage/
-// (kSegment, kBatch, kHardState) on top of core/record.h. storage/README.md has it byte for byte.
+// The log's byte layout: names of segment files, and the four record types that belong to it
+// (kSegment, kBatch, kHardState, kReset) on top of core/record.h. storage/README.md has it byte for
+// byte.
 //
 // The writer, recovery, the simulator's oracles and any dump tool all read and write through here;
 // there is no second parser. Nothing here touches a disk, and nothing trusts a byte that it reads.
@@ -16,12 +17,13 @@
 
 namespace tally {
 
-inline constexpr uint64_t kLogFormatVersion = 1;
+inline constexpr uint64_t kLogFormatVersion = 2;
 // No segment file is ever shorter: it is filled and synced before it gets its name.
 inline constexpr uint64_t kSegmentBytesMin = 1024;
-inline constexpr size_t kSegmentRecordBytes = record_bytes(88);
+inline constexpr size_t kSegmentRecordBytes = record_bytes(104);
 inline constexpr size_t kBatchRecordBytes = record_bytes(24);
 inline constexpr size_t kHardStateRecordBytes = record_bytes(0);
+inline constexpr size_t kResetRecordBytes = record_bytes(0);
 
 // A byte in the log. Segments count from 1; segment 0 stands before the first one.
 struct LogPosition {
@@ -38,7 +40,7 @@ struct SegmentHeader {
   Identity identity;         // the same in every segment of a directory
   LogPosition previous_end;  // where the log goes on into this segment; {0, 0} in the first one
   HardState hard_state;      // as of previous_end
-  LogIndex next_index;       // one past the last entry as of previous_end
+  EntryMark last;            // the last entry as of previous_end
   uint64_t file_bytes = 0;   // the file was filled with so many zeros; it never gets shorter
 };
 
@@ -47,7 +49,8 @@ struct BatchHeader {
   LogPosition own;            // where this record stands; a copy elsewhere is no batch
   uint64_t directory_id = 0;  // so that bytes inside a command cannot pass for a batch
   LogPosition proven;         // everything before was synced before this batch was written
-  uint64_t body_bytes = 0;    // the records that follow: an optional kHardState, then entries
+  uint64_t body_bytes = 0;    // the records that follow: an optional kHardState, then an optional
+                              // kReset, then entries
 };
 
 std::string segment_name(uint64_t number);            // "wal-0000000000000001"
@@ -58,11 +61,13 @@ std::optional<uint64_t> segment_number(std::string_view name);
 void append_segment_record(const SegmentHeader& header, std::string& out);
 void append_batch_record(const BatchHeader& header, std::string& out);
 void append_hard_state_record(const HardState& hard_state, std::string& out);
+void append_reset_record(const EntryMark& base, std::string& out);
 
 // Each is true when `record` is of that type and shape; then the second argument is set.
 bool to_segment_header(const RecordView& record, SegmentHeader& header);
 bool to_batch_header(const RecordView& record, BatchHeader& header);
 bool to_hard_state(const RecordView& record, HardState& hard_state);
+bool to_reset(const RecordView& record, EntryMark& base);
 // The format version a kSegment record carries, this one or a later one; 0 when it is none.
 uint64_t segment_format_version(const RecordView& record);
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/little_endian.h"
+#include "storage/snapshot_store.h"
 
 namespace tally {
 namespace {
@@ -31,6 +32,10 @@ uint64_t used_bytes(std::string_view bytes) {
 
 std::string describe(const HardState& state) {
   return fmt::format("term {} vote {}", state.term.value(), state.voted_for.value());
+}
+
+std::string describe(const EntryMark& mark) {
+  return fmt::format("index {} term {}", mark.index.value(), mark.term.value());
 }
 
 class LogRecovery {
@@ -86,11 +91,12 @@ class LogRecovery {
   std::vector<size_t> chain_;       // positions of the started ones: the log, in order
   std::string content_;             // of the file being read
   LogPosition end_;                 // replayed up to here
-  LogIndex next_index_{1};
-  Claim claim_;  // the furthest one found behind the end
+  EntryMark last_;                  // the newest entry replayed
+  Claim claim_;                     // the furthest one found behind the end
 
   // The batch parsed last.
   HardState batch_hard_state_;
+  std::optional<EntryMark> batch_reset_;
   std::vector<Entry> batch_entries_;
   uint64_t batch_bytes_ = 0;
   std::string batch_error_;
@@ -112,7 +118,7 @@ bool LogRecovery::damaged(std::string_view file, uint64_t offset, std::string_vi
   result_.outcome = Recovered::Outcome::kDamaged;
   result_.torn_bytes = 0;
   result_.message =
-      fmt::format("{} offset {}, at index {}: {}", file, offset, next_index_.value(), reason);
+      fmt::format("{} offset {}, at index {}: {}", file, offset, last_.index.value() + 1, reason);
   return false;
 }
 
@@ -203,7 +209,8 @@ bool LogRecovery::check_identity(const SegmentFile& file) {
 // Segment numbers have no gap, and each started segment goes on from the started one before it.
 // Files between them that never started are left over from torn writes.
 bool LogRecovery::check_chain() {
-  uint64_t expected_number = 1;  // compaction will move the first
+  // Compaction removes from the lowest on.
+  uint64_t expected_number = files_.empty() ? 1 : files_.front().number;
   for (const SegmentFile& file : files_) {
     if (file.number != expected_number) {
       return damaged(segment_name(expected_number), 0,
@@ -211,12 +218,19 @@ bool LogRecovery::check_chain() {
     }
     ++expected_number;
   }
+  const bool begun = std::any_of(files_.begin(), files_.end(),
+                                 [](const SegmentFile& file) { return file.started; });
+  if (!begun && !files_.empty() && files_.front().number != 1) {
+    return damaged(segment_name(1), 0,
+                   fmt::format("the segment is missing, {} is there", files_.front().name));
+  }
   uint64_t previous = 0;
   for (size_t i = 0; i < files_.size(); ++i) {
     const SegmentFile& file = files_[i];
     if (!file.started) continue;
     const uint64_t claimed = file.header.previous_end.segment;
-    if (claimed != previous) {
+    const bool compacted = chain_.empty() && claimed < files_.front().number;
+    if (claimed != previous && !compacted) {
       if (claimed > previous && claimed < file.number) {
         return damaged(segment_name(claimed), 0,
                        fmt::format("the header is invalid, but {} goes on from it", file.name));
@@ -240,12 +254,15 @@ bool LogRecovery::read_whole(const SegmentFile& file) {
 bool LogRecovery::replay_segment(size_t position) {
   const SegmentFile& file = files_[chain_[position]];
   const SegmentHeader& header = file.header;
-  if (header.hard_state != result_.hard_state || header.next_index != next_index_) {
-    return damaged(
-        file.name, 0,
-        fmt::format("the header says {} next index {}, the log before it {} next index {}",
-                    describe(header.hard_state), header.next_index.value(),
-                    describe(result_.hard_state), next_index_.value()));
+  if (position == 0) {
+    result_.hard_state = header.hard_state;
+    result_.base = header.last;
+    last_ = header.last;
+  } else if (header.hard_state != result_.hard_state || header.last != last_) {
+    return damaged(file.name, 0,
+                   fmt::format("the header says {} last {}, the log before it {} last {}",
+                               describe(header.hard_state), describe(header.last),
+                               describe(result_.hard_state), describe(last_)));
   }
   if (!read_whole(file)) return false;
   end_ = {file.number, kSegmentRecordBytes};
@@ -306,14 +323,22 @@ LogRecovery::Batch LogRecovery::parse_batch(LogPosition at, uint64_t limit) {
 LogRecovery::Batch LogRecovery::parse_body(std::string_view body) {
   batch_hard_state_ = result_.hard_state;
   batch_entries_.clear();
+  batch_reset_.reset();
   Batch status = Batch::kValid;
-  LogIndex next = next_index_;
+  LogIndex next = last_.index + 1;
   const size_t parsed = for_each_record(body, [&](size_t offset, const RecordView& record) {
     if (offset == 0 && to_hard_state(record, batch_hard_state_)) return true;
+    EntryMark reset;
+    if (batch_entries_.empty() && !batch_reset_ && to_reset(record, reset)) {
+      batch_reset_ = reset;
+      next = reset.index + 1;
+      return true;
+    }
     Entry entry;
     const bool is_entry = to_entry(record, entry);
-    const bool follows = batch_entries_.empty() ? entry.index >= LogIndex(1) && entry.index <= next
-                                                : entry.index == next;
+    const bool follows = batch_entries_.empty() && !batch_reset_
+                             ? entry.index >= LogIndex(1) && entry.index <= next
+                             : entry.index == next;
     if (!is_entry || !follows) {
       batch_error_ = fmt::format("a record of type {} and index {} where index {} is next",
                                  static_cast<unsigned>(record.type), record.index, next.value());
@@ -333,10 +358,23 @@ LogRecovery::Batch LogRecovery::parse_body(std::string_view body) {
 
 void LogRecovery::apply_batch() {
   result_.hard_state = batch_hard_state_;
+  if (batch_reset_) {
+    result_.base = *batch_reset_;
+    result_.entries.clear();
+    last_ = *batch_reset_;
+  }
   if (batch_entries_.empty()) return;
-  result_.entries.resize(batch_entries_.front().index.value() - 1);
+  const LogIndex first = batch_entries_.front().index;
+  if (first <= result_.base.index) {
+    // Replaces what compaction has removed; the entry before it is known to the snapshot only.
+    result_.base = EntryMark{first - 1, Term(0), LogTime(0)};
+    result_.entries.clear();
+  } else {
+    result_.entries.resize(first - result_.base.index - 1);
+  }
   for (Entry& entry : batch_entries_) result_.entries.push_back(std::move(entry));
-  next_index_ = LogIndex(result_.entries.size() + 1);
+  const Entry& newest = result_.entries.back();
+  last_ = {newest.index, newest.term, newest.log_time};
 }
 
 // ---- Behind the end ----
@@ -370,13 +408,18 @@ void LogRecovery::cut(const SegmentFile& file, uint64_t offset, uint64_t bytes) 
   if (!result_.message.empty()) result_.message += "; ";
   result_.message +=
       fmt::format("cut {} bytes of an unfinished write at {} offset {}, after index {}", bytes,
-                  file.name, offset, next_index_.value() - 1);
+                  file.name, offset, last_.index.value());
 }
 
 // Everything behind the last valid batch: zeros, an unfinished write, or damage.
 bool LogRecovery::judge_rest(LogTail& tail) {
   tail.end = end_;
+  tail.last = last_;
   tail.last_number = files_.empty() ? 0 : files_.back().number;
+  tail.first_number = files_.empty() ? 1 : files_.front().number;
+  for (const size_t i : chain_) {
+    tail.begun.push_back({files_[i].number, files_[i].header.last.index});
+  }
   const size_t first = chain_.empty() ? 0 : chain_.back();
   for (size_t i = first; i < files_.size(); ++i) {
     const SegmentFile& file = files_[i];
@@ -404,6 +447,49 @@ bool LogRecovery::judge_rest(LogTail& tail) {
 
 Recovered recover_log(Disk& disk, const Identity& expected, uint64_t segment_bytes, LogTail& tail) {
   return LogRecovery(disk, expected, segment_bytes).run(tail);
+}
+
+void join_snapshot(const std::string& damage, LogTail& tail, Recovered& result) {
+  if (result.outcome == Recovered::Outcome::kDamaged) return;
+  const EntryMark covered = result.snapshot ? result.snapshot->last : EntryMark{};
+  if (covered.index < result.base.index) {
+    result.outcome = Recovered::Outcome::kDamaged;
+    result.message = fmt::format(
+        "{}: the log begins behind index {}, and no snapshot covers what came before{}{}",
+        tail.first_number > 1 ? segment_name(tail.first_number - 1) + " is missing"
+                              : snapshot_name(result.base.index) + " is missing",
+        result.base.index.value(), damage.empty() ? "" : ": ", damage);
+    return;
+  }
+  if (!damage.empty()) {
+    if (!result.message.empty()) result.message += "; ";
+    result.message +=
+        fmt::format("using the snapshot up to {}, and the log: {}", covered.index.value(), damage);
+  }
+  if (!result.snapshot) return;
+  if (result.outcome == Recovered::Outcome::kEmpty) {
+    result.outcome = Recovered::Outcome::kDamaged;
+    result.message = fmt::format(
+        "a snapshot up to {}, and no log beside it: term and vote are lost", covered.index.value());
+    return;
+  }
+  const LogIndex last = result.base.index + result.entries.size();
+  const auto term_at = [&](LogIndex index) {
+    return index == result.base.index ? result.base.term
+                                      : result.entries[index - result.base.index - 1].term;
+  };
+  const bool holds = covered.index <= last && term_at(covered.index) == covered.term;
+  if (!holds) {
+    result.base = covered;
+    result.entries.clear();
+    tail.reset_owed = true;
+  } else if (result.base.index > LogIndex(0) && result.base.term == Term(0)) {
+    // Its base is not known by term: it begins behind the snapshot.
+    result.entries.erase(
+        result.entries.begin(),
+        result.entries.begin() + static_cast<std::ptrdiff_t>(covered.index - result.base.index));
+    result.base = covered;
+  }
 }
 
 }  // namespace tally

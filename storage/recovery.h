@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "core/env.h"
 #include "core/storage.h"
@@ -20,10 +22,24 @@ struct LogTail {
   // behind `end` are not zero or because there is no segment.
   uint64_t capacity = 0;
   uint64_t last_number = 0;  // highest segment number that is taken, the spare's left out
-  bool has_spare = false;    // segment last_number + 1 is there, of the right size and all zeros
+  // Segments that were begun, in order, and the last entry before each.
+  struct Begun {
+    uint64_t number = 0;
+    LogIndex last_before;
+  };
+  std::vector<Begun> begun;
+  uint64_t first_number = 1;  // lowest one with a file
+  EntryMark last;             // of the newest entry that the log itself holds
+  bool reset_owed = false;    // the log does not lead to its snapshot: the next write resets it
+  bool has_spare = false;     // segment last_number + 1 is there, of the right size and all zeros
 };
 
 // Blocking. `segment_bytes` is the size a spare must have to be used.
 Recovered recover_log(Disk& disk, const Identity& expected, uint64_t segment_bytes, LogTail& tail);
+
+// Joins the log with result.snapshot: what the snapshot covers and the log has not, or has
+// otherwise, counts as the snapshot's. Damaged when there is a gap between the two. `damage` is
+// what is wrong with newer snapshots.
+void join_snapshot(const std::string& damage, LogTail& tail, Recovered& result);
 
 }  // namespace tally

@@ -21,7 +21,7 @@ std::span<const std::byte> as_bytes(const std::string& buffer, size_t begin, siz
 
 }  // namespace
 
-Wal::Wal(Disk& disk, const WalConfig& config) : disk_(disk), config_(config) {
+Wal::Wal(Disk& disk, const WalConfig& config) : disk_(disk), config_(config), snapshots_(disk) {
   CHECK(config.segment_bytes >= kSegmentBytesMin, "segment_bytes {} is below {}",
         config.segment_bytes, kSegmentBytesMin);
 }
@@ -37,13 +37,23 @@ Recovered Wal::recover(const Identity& expected, StorageClient* client) {
   }
   LogTail tail;
   result = recover_log(disk_, expected, config_.segment_bytes, tail);
+  if (result.outcome != Recovered::Outcome::kRefused) {
+    const std::string damage = snapshots_.recover(expected, result);
+    join_snapshot(damage, tail, result);
+  }
   const bool empty = result.outcome == Recovered::Outcome::kEmpty;
   writable_ = empty || result.outcome == Recovered::Outcome::kWhole;
   if (!writable_) return result;
 
   identity_ = empty ? expected : result.identity;
   hard_state_ = result.hard_state;
-  next_index_ = LogIndex(result.entries.size() + 1);
+  last_ = tail.last;
+  if (tail.reset_owed) reset_owed_ = result.base;
+  for (const LogTail::Begun& begun : tail.begun) {
+    begun_.push_back({begun.number, begun.last_before});
+  }
+  first_number_ = tail.first_number;
+  snapshots_.start(identity_, client);
   end_ = tail.end;
   capacity_ = tail.capacity;
   last_number_ = tail.last_number;
@@ -85,7 +95,9 @@ size_t Wal::encode_batch(const StorageWrite& write, size_t first) {
   const bool with_hard_state = first == 0 && write.hard_state.has_value();
   const uint64_t bytes_max =
       std::min(config_.batch_bytes_max, config_.segment_bytes - kSegmentRecordBytes);
+  const std::optional<EntryMark> reset = first == 0 ? reset_of(write) : std::nullopt;
   uint64_t body_bytes = with_hard_state ? kHardStateRecordBytes : 0;
+  if (reset) body_bytes += kResetRecordBytes;
   size_t last = first;
   for (; last < write.entries.size(); ++last) {
     const uint64_t bytes = record_bytes(write.entries[last].data.size());
@@ -113,18 +125,30 @@ size_t Wal::encode_batch(const StorageWrite& write, size_t first) {
     hard_state_ = *write.hard_state;
     append_hard_state_record(hard_state_, buffer_);
   }
+  if (reset) {
+    append_reset_record(*reset, buffer_);
+    last_ = *reset;
+  }
   for (size_t i = first; i < last; ++i) {
     const Entry& entry = write.entries[i];
-    CHECK(i == 0 ? entry.index >= LogIndex(1) && entry.index <= next_index_
-                 : entry.index == next_index_,
-          "entry {} where {} is next", entry.index.value(), next_index_.value());
+    const LogIndex next = last_.index + 1;
+    CHECK(
+        i == 0 && !reset ? entry.index >= LogIndex(1) && entry.index <= next : entry.index == next,
+        "entry {} where {} is next", entry.index.value(), next.value());
     append_entry_record(entry, buffer_);
-    next_index_ = entry.index + 1;
+    last_ = {entry.index, entry.term, entry.log_time};
   }
   part.bytes = buffer_.size() - part.begin;
   end_.offset += kBatchRecordBytes + body_bytes;
   parts_.push_back(part);
   return last;
+}
+
+// A log that recovery has found to be behind its snapshot is reset by the first write.
+std::optional<EntryMark> Wal::reset_of(const StorageWrite& write) {
+  const std::optional<EntryMark> reset = write.reset ? write.reset : reset_owed_;
+  reset_owed_.reset();
+  return reset;
 }
 
 void Wal::encode_segment_header() {
@@ -134,9 +158,10 @@ void Wal::encode_segment_header() {
   header.identity = identity_;
   header.previous_end = end_;
   header.hard_state = hard_state_;
-  header.next_index = next_index_;
+  header.last = last_;
   header.file_bytes = config_.segment_bytes;
   append_segment_record(header, buffer_);
+  begun_.push_back({header.number, last_.index});
   end_ = {header.number, kSegmentRecordBytes};
   capacity_ = config_.segment_bytes;
 }
@@ -211,14 +236,43 @@ void Wal::on_spare_done(Token token) {
       return;
     case kLogWrite:
     case kLogSync:
+    case kCompactRemove:
+    case kCompactSyncDirectory:
     case kRefusal: break;
   }
   CHECK(false, "disk call {} is none of the spare's", static_cast<DiskToken>(token));
 }
 
+// ---- Compaction ----
+
+void Wal::compact(LogIndex base) {
+  compact_base_ = std::max(compact_base_, base);
+  maybe_remove_segment();
+}
+
+// The oldest file, when a later segment begins with all that is needed. Files of segments that
+// never began, left over from torn writes, go with those before them.
+void Wal::maybe_remove_segment() {
+  if (compacting_ || !failure_.empty()) return;
+  while (begun_.size() >= 2 && begun_[1].last_before <= compact_base_ &&
+         begun_[1].number <= first_number_) {
+    begun_.pop_front();
+  }
+  // Only behind what is durable: the segment that takes over must have begun on the media.
+  const bool free = begun_.size() >= 2 && begun_[1].last_before <= compact_base_ &&
+                    begun_[1].number <= open_number_ && !busy_;
+  if (!free) return;
+  compacting_ = true;
+  disk_.remove(segment_name(first_number_), kCompactRemove);
+}
+
 // ---- Completion ----
 
 void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
+  if (disk_token >= SnapshotStore::kFirstToken) {
+    snapshots_.on_disk_done(disk_token, status);
+    return;
+  }
   const Token token = static_cast<Token>(disk_token);
   if (!failure_.empty()) {
     if (token == kRefusal) finish(false);
@@ -235,6 +289,12 @@ void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
   }
   if (token == kLogWrite || token == kLogSync) {
     on_log_done(token);
+  } else if (token == kCompactRemove) {
+    disk_.sync_directory(kCompactSyncDirectory);
+  } else if (token == kCompactSyncDirectory) {
+    ++first_number_;
+    compacting_ = false;
+    maybe_remove_segment();
   } else {
     on_spare_done(token);
   }
@@ -252,6 +312,7 @@ void Wal::fail(Token token, DiskStatus status) {
 
 void Wal::finish(bool durable) {
   busy_ = false;
+  if (durable) maybe_remove_segment();
   client_->on_storage_done(durable, failure_);
 }
 

@@ -15,12 +15,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/env.h"
 #include "core/storage.h"
 #include "storage/log_format.h"
+#include "storage/snapshot_store.h"
 
 namespace tally {
 
@@ -43,6 +46,16 @@ class Wal final : public Storage, private DiskClient {
   // After a failure every write completes as failed and touches nothing.
   void write(const StorageWrite& write) override;
 
+  void begin_snapshot(const EntryMark& last) override { snapshots_.begin(last); }
+  void write_piece(std::string_view piece) override { snapshots_.write_piece(piece); }
+  void finish_snapshot() override { snapshots_.finish(); }
+  const std::optional<SnapshotId>& snapshot() const override { return snapshots_.newest(); }
+  void read_piece(const SnapshotId& id, uint64_t piece) override {
+    snapshots_.read_piece(id, piece);
+  }
+  // Removes segment files from the oldest on, each removal durable before the next one begins.
+  void compact(LogIndex base) override;
+
   // For reports and tests: where the next batch goes (in flight ones counted as written).
   LogPosition end() const { return end_; }
 
@@ -57,6 +70,8 @@ class Wal final : public Storage, private DiskClient {
     kSpareSync,
     kSpareRename,
     kSpareSyncDirectory,
+    kCompactRemove,
+    kCompactSyncDirectory,
     kRefusal,
   };
   // The next segment file, prepared ahead: created and zero-filled under a temporary name, synced,
@@ -75,7 +90,9 @@ class Wal final : public Storage, private DiskClient {
   void encode(const StorageWrite& write);
   size_t encode_batch(const StorageWrite& write, size_t first);
   void encode_segment_header();
+  std::optional<EntryMark> reset_of(const StorageWrite& write);
   void write_part();
+  void maybe_remove_segment();
   void prepare_spare();
   void fill_spare();
   void fail(Token token, DiskStatus status);
@@ -91,10 +108,24 @@ class Wal final : public Storage, private DiskClient {
   // Where the stream stands with everything encoded so far, in flight or durable.
   Identity identity_;
   HardState hard_state_;
-  LogIndex next_index_{1};
+  EntryMark last_;  // of the newest entry
+  // Recovery found the log not to lead to its snapshot: the next write resets it to this.
+  std::optional<EntryMark> reset_owed_;
   LogPosition end_;           // the next batch's place
   uint64_t capacity_ = 0;     // of segment end_.segment; 0 forces a new segment
   uint64_t last_number_ = 0;  // highest segment number with a file; the spare's is the next
+
+  // Segments that were begun, oldest first, with what came before each.
+  struct Begun {
+    uint64_t number = 0;
+    LogIndex last_before;
+  };
+  std::deque<Begun> begun_;
+  uint64_t first_number_ = 1;  // lowest segment number with a file
+  LogIndex compact_base_;      // what is not needed any more
+  bool compacting_ = false;    // a removal is under way
+
+  SnapshotStore snapshots_;
 
   // The write in flight. The buffers are reused.
   std::string buffer_;

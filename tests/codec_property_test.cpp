@@ -56,6 +56,35 @@ AppendReply any_append_reply() {
   return reply;
 }
 
+SnapshotId any_id() {
+  SnapshotId id;
+  id.last = {LogIndex(1 + *numbers() / 2), Term(*numbers()), LogTime(*numbers())};
+  id.piece_count = 1 + *numbers() / 2;
+  id.hash = *numbers();
+  return id;
+}
+
+SnapshotRequest any_snapshot() {
+  SnapshotRequest request;
+  request.term = Term(*numbers());
+  request.id = any_id();
+  request.piece = *numbers() % request.id.piece_count;
+  request.round = *numbers();
+  request.sent_at = any_time();
+  request.data = Bytes(any_text());
+  return request;
+}
+
+SnapshotReply any_snapshot_reply() {
+  SnapshotReply reply;
+  reply.term = Term(*numbers());
+  reply.id = any_id();
+  reply.next_piece = *numbers();
+  reply.round = *numbers();
+  reply.sent_at = any_time();
+  return reply;
+}
+
 ClientRequest any_request() {
   ClientRequest request;
   request.request_id = *numbers();
@@ -89,7 +118,7 @@ ValueResponse any_response() {
 }
 
 Message any_message() {
-  switch (*rc::gen::inRange(0, 6)) {
+  switch (*rc::gen::inRange(0, 8)) {
     case 0:
       return VoteRequest{.term = Term(*numbers()),
                          .pre_vote = *rc::gen::arbitrary<bool>(),
@@ -102,6 +131,8 @@ Message any_message() {
     case 2: return any_append();
     case 3: return any_append_reply();
     case 4: return any_request();
+    case 5: return any_snapshot();
+    case 6: return any_snapshot_reply();
     default: return any_response();
   }
 }
@@ -123,6 +154,14 @@ bool same(const AppendReply& a, const AppendReply& b) {
   return a.term == b.term && a.success == b.success && a.match_index == b.match_index &&
          a.conflict_index == b.conflict_index && a.conflict_term == b.conflict_term &&
          a.prev_log_index == b.prev_log_index && a.round == b.round && a.sent_at == b.sent_at;
+}
+bool same(const SnapshotRequest& a, const SnapshotRequest& b) {
+  return a.term == b.term && a.id == b.id && a.piece == b.piece && a.round == b.round &&
+         a.sent_at == b.sent_at && a.data == b.data;
+}
+bool same(const SnapshotReply& a, const SnapshotReply& b) {
+  return a.term == b.term && a.id == b.id && a.next_piece == b.next_piece && a.round == b.round &&
+         a.sent_at == b.sent_at;
 }
 bool same(const OpenSessionRequest&, const OpenSessionRequest&) { return true; }
 bool same(const GetValueRequest& a, const GetValueRequest& b) { return a.name == b.name; }

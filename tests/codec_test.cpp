@@ -134,7 +134,7 @@ TEST(Codec, OtherVersionClusterAndGroupAreNamed) {
   EXPECT_EQ(status_of(frame, {.cluster_id = 1, .group_id = 9}), FrameStatus::kWrongGroup);
   EXPECT_EQ(status_of(frame, {.cluster_id = kGroup.cluster_id, .group_id = 8}),
             FrameStatus::kWrongGroup);
-  frame[4] = 2;
+  frame[4] = static_cast<char>(kWireVersion + 1);
   EXPECT_EQ(status_of(frame), FrameStatus::kWrongVersion);
   EXPECT_EQ(status_of(frame.substr(0, 16)), FrameStatus::kWrongVersion) << "before the rest came";
 }

@@ -47,6 +47,51 @@ class MemoryStorage final : public Storage {
     client_->on_storage_done(durable, error);
   }
 
+  void begin_snapshot(const EntryMark& last) override {
+    writing_ = SnapshotId{last, 0, 0};
+    writing_pieces_.clear();
+    snapshot_call_ = false;
+  }
+  void write_piece(std::string_view piece) override {
+    ASSERT_FALSE(snapshot_call_) << "two calls on a snapshot";
+    snapshot_call_ = true;
+    ++writing_.piece_count;
+    writing_.hash = snapshot_hash(writing_.hash, piece);
+    writing_pieces_.emplace_back(piece);
+  }
+  void finish_snapshot() override {
+    ASSERT_FALSE(snapshot_call_) << "two calls on a snapshot";
+    snapshot_call_ = true;
+    finishing_ = true;
+  }
+  void complete_snapshot(bool ok = true) {
+    ASSERT_TRUE(snapshot_call_);
+    snapshot_call_ = false;
+    if (finishing_ && ok) {
+      snapshot_ = writing_;
+      pieces_ = writing_pieces_;
+    }
+    finishing_ = false;
+    client_->on_snapshot_written(ok, ok ? "" : "disk full");
+  }
+  const std::optional<SnapshotId>& snapshot() const override { return snapshot_; }
+  void read_piece(const SnapshotId& id, uint64_t piece) override { reads_.emplace_back(id, piece); }
+  void complete_reads() {
+    for (const auto& [id, piece] : std::exchange(reads_, {})) {
+      client_->on_snapshot_read(id, piece, snapshot_ == id ? pieces_[piece] : "");
+    }
+  }
+  void compact(LogIndex base) override { compacted_ = base; }
+
+  SnapshotId writing_;
+  std::vector<std::string> writing_pieces_;
+  bool snapshot_call_ = false;
+  bool finishing_ = false;
+  std::optional<SnapshotId> snapshot_;
+  std::vector<std::string> pieces_;
+  std::vector<std::pair<SnapshotId, uint64_t>> reads_;
+  LogIndex compacted_;
+
   Recovered recovered_;
   StorageClient* client_ = nullptr;
   bool in_flight_ = false;
@@ -149,6 +194,11 @@ class NodeTest : public ::testing::Test {
     network_.sent_.clear();
     storage_.writes_.clear();
   }
+
+  void increment_until(uint64_t last);
+  void finish_snapshot();
+  // n2 answers the newest heartbeat.
+  void keep_leading() { acknowledge(node_->raft().log().last_index().value()); }
 
   // ---- what left
 
@@ -511,6 +561,268 @@ TEST_F(NodeTest, AnAnswerFromBeforeARestartIsNobodys) {
 }
 
 // ---- options
+
+// ---- snapshots
+
+// Increments of `hits` until entry `last` is committed and applied.
+void NodeTest::increment_until(uint64_t last) {
+  while (node_->state().applied_index() < LogIndex(last)) {
+    const uint64_t next = node_->raft().log().last_index().value() + 1;
+    increment(1000 + next, 1, next - 2);
+    sync_all();
+    acknowledge(next);
+  }
+}
+
+// All pieces and the end are written; each call of the storage answered in a wake-up of its own.
+void NodeTest::finish_snapshot() {
+  while (storage_.snapshot_call_) {
+    storage_.complete_snapshot();
+    node_->wake();
+  }
+}
+
+TEST_F(NodeTest, TakesASnapshotAfterSoManyBytesAndCompactsItsLog) {
+  config_.snapshot_log_bytes = 100;
+  config_.snapshot_piece_bytes = 1;
+  config_.kept_log_bytes = 0;
+  lead_with_session();
+  EXPECT_FALSE(storage_.snapshot_call_);
+  increment_until(12);
+  EXPECT_TRUE(storage_.snapshot_call_) << "begun";
+  increment_until(14);  // apply goes on meanwhile
+  EXPECT_FALSE(storage_.snapshot_);
+  finish_snapshot();
+  ASSERT_TRUE(storage_.snapshot_);
+  const LogIndex last = storage_.snapshot_->last.index;
+  EXPECT_LT(last, LogIndex(12));
+  EXPECT_EQ(node_->raft().snapshot(), storage_.snapshot_);
+  EXPECT_EQ(node_->raft().log().base_index(), last);
+  EXPECT_EQ(storage_.compacted_, last);
+  EXPECT_GT(storage_.pieces_.size(), 1u);
+
+  // A restart is the snapshot and the rest of the log.
+  const uint64_t hash = node_->state().state_hash();
+  storage_.recovered_.outcome = Recovered::Outcome::kWhole;
+  storage_.recovered_.hard_state = node_->raft().hard_state();
+  storage_.recovered_.base = node_->raft().log().base();
+  storage_.recovered_.snapshot = storage_.snapshot_;
+  storage_.recovered_.pieces = storage_.pieces_;
+  for (LogIndex i = last + 1; i <= node_->raft().log().last_index(); ++i) {
+    storage_.recovered_.entries.push_back(node_->raft().log().at(i));
+  }
+  restart();
+  EXPECT_EQ(node_->state().applied_index(), last);
+  AppendRequest heartbeat;
+  heartbeat.term = Term(2);
+  heartbeat.prev_log_index = LogIndex(14);
+  heartbeat.prev_log_term = Term(1);
+  heartbeat.commit_index = LogIndex(14);
+  receive(3, heartbeat);
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(14));
+  EXPECT_EQ(node_->state().state_hash(), hash);
+}
+
+TEST_F(NodeTest, TakesASnapshotByTimeAndOnRequestIfAnythingWasApplied) {
+  config_.snapshot_interval = std::chrono::seconds(10);
+  lead_with_session();
+  node_->request_snapshot();
+  node_->wake();
+  ASSERT_TRUE(storage_.snapshot_call_);
+  finish_snapshot();
+  EXPECT_EQ(storage_.snapshot_->last.index, LogIndex(2));
+  node_->request_snapshot();
+  node_->wake();
+  EXPECT_FALSE(storage_.snapshot_call_) << "nothing was applied since";
+  EXPECT_EQ(node_->raft().log().base_index(), LogIndex(0)) << "the rest is within the bound";
+}
+
+TEST_F(NodeTest, ASnapshotThatItsDiskDoesNotTakeIsGivenUp) {
+  lead_with_session();
+  node_->request_snapshot();
+  node_->wake();
+  storage_.complete_snapshot(false);
+  node_->wake();
+  EXPECT_TRUE(noted(NoteKind::snapshot_failed));
+  EXPECT_TRUE(node_->running());
+  EXPECT_FALSE(node_->raft().snapshot());
+  increment_until(3);
+  node_->request_snapshot();
+  node_->wake();
+  finish_snapshot();
+  EXPECT_EQ(storage_.snapshot_->last.index, LogIndex(3));
+}
+
+// A state after entry 9, in pieces, as a leader sends it.
+struct Sent {
+  SnapshotId id;
+  std::vector<std::string> pieces;
+  uint64_t state_hash = 0;
+
+  Sent() {
+    StateMachine state;
+    for (uint64_t i = 1; i <= 9; ++i) {
+      Entry entry{LogIndex(i), Term(1), LogTime(i), EntryType::kCommand, Bytes()};
+      entry.data = i == 1 ? encode_open_session({})
+                          : encode_increment({.name = "c" + std::to_string(i % 4),
+                                              .delta = 5,
+                                              .lower = {},
+                                              .upper = {},
+                                              .session = SessionId(1),
+                                              .sequence = i,
+                                              .first_outstanding = 2});
+      state.apply(entry);
+    }
+    state_hash = state.state_hash();
+    state.begin_capture();
+    bool last = false;
+    while (!last) last = state.read_piece(1, pieces.emplace_back());
+    id.last = {LogIndex(9), Term(1), LogTime(9)};
+    id.piece_count = pieces.size();
+    for (const std::string& piece : pieces) id.hash = snapshot_hash(id.hash, piece);
+  }
+  SnapshotRequest piece(uint64_t number, uint64_t term = 1) const {
+    SnapshotRequest request;
+    request.term = Term(term);
+    request.id = id;
+    request.piece = number;
+    request.round = 3;
+    request.sent_at = Time(Duration(77));
+    request.data = Bytes(std::string_view(pieces[number]));
+    return request;
+  }
+};
+
+TEST_F(NodeTest, ALeadersSnapshotReplacesLogAndState) {
+  start();
+  follow(2);
+  const Sent sent;
+  ASSERT_GE(sent.pieces.size(), 3u);
+  for (uint64_t number = 0; number < sent.pieces.size(); ++number) {
+    receive(2, sent.piece(number));
+    EXPECT_EQ(node_->state().applied_index(), LogIndex(0));
+    storage_.complete_snapshot();
+    node_->wake();
+    if (number + 1 == sent.pieces.size()) break;
+    const auto* reply = last_to<SnapshotReply>(2);
+    ASSERT_NE(reply, nullptr);
+    EXPECT_EQ(reply->next_piece, number + 1);
+    EXPECT_EQ(reply->id, sent.id);
+    EXPECT_EQ(reply->round, 3u);
+    EXPECT_EQ(reply->sent_at, Time(Duration(77)));
+  }
+  network_.sent_.clear();
+  ASSERT_TRUE(storage_.finishing_) << "all is written: made durable now";
+  EXPECT_EQ(last_to<AppendReply>(2), nullptr) << "not acknowledged before it is durable";
+  finish_snapshot();
+  EXPECT_TRUE(noted(NoteKind::snapshot_installed));
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(9));
+  EXPECT_EQ(node_->state().state_hash(), sent.state_hash);
+  EXPECT_EQ(node_->raft().commit_index(), LogIndex(9));
+  EXPECT_EQ(storage_.writes_.back().reset, sent.id.last);
+  ASSERT_NE(last_to<AppendReply>(2), nullptr);
+  EXPECT_EQ(last_to<AppendReply>(2)->match_index, LogIndex(9));
+  // The log goes on behind it.
+  AppendRequest append;
+  append.term = Term(1);
+  append.prev_log_index = LogIndex(9);
+  append.prev_log_term = Term(1);
+  append.commit_index = LogIndex(10);
+  append.entries = {Entry{LogIndex(10), Term(1), LogTime(10), EntryType::kNoop, Bytes()}};
+  receive(2, append);
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(10));
+}
+
+TEST_F(NodeTest, ATransferGoesOnUnderAnotherLeader) {
+  start();
+  follow(2);
+  const Sent sent;
+  receive(2, sent.piece(0));
+  storage_.complete_snapshot();
+  node_->wake();
+  follow(3, 2);
+  receive(3, sent.piece(0, 2));
+  EXPECT_TRUE(storage_.writing_pieces_.size() == 1) << "it has that one";
+  ASSERT_NE(last_to<SnapshotReply>(3), nullptr);
+  EXPECT_EQ(last_to<SnapshotReply>(3)->next_piece, 1u);
+  receive(3, sent.piece(1, 2));
+  storage_.complete_snapshot();
+  node_->wake();
+  EXPECT_EQ(last_to<SnapshotReply>(3)->next_piece, 2u);
+}
+
+TEST_F(NodeTest, APieceOfAnUnknownSnapshotAsksForTheFirst) {
+  start();
+  follow(2);
+  receive(2, Sent().piece(1));
+  EXPECT_FALSE(storage_.snapshot_call_);
+  ASSERT_NE(last_to<SnapshotReply>(2), nullptr);
+  EXPECT_EQ(last_to<SnapshotReply>(2)->next_piece, 0u);
+}
+
+TEST_F(NodeTest, ASnapshotOfWhatIsCommittedIsNotNeeded) {
+  start();
+  AppendRequest append;
+  append.term = Term(1);
+  append.commit_index = LogIndex(9);
+  for (uint64_t i = 1; i <= 9; ++i) {
+    append.entries.push_back({LogIndex(i), Term(1), LogTime(i), EntryType::kNoop, Bytes()});
+  }
+  receive(2, append);
+  sync_all();
+  network_.sent_.clear();
+  receive(2, Sent().piece(0));
+  EXPECT_TRUE(noted(NoteKind::snapshot_piece_not_wanted));
+  ASSERT_NE(last_to<AppendReply>(2), nullptr);
+  EXPECT_EQ(last_to<AppendReply>(2)->match_index, LogIndex(9));
+  EXPECT_FALSE(storage_.snapshot_call_);
+}
+
+TEST_F(NodeTest, AFollowerThatNeedsCompactedEntriesGetsTheSnapshotPieceByPiece) {
+  config_.kept_log_bytes = 0;
+  config_.snapshot_piece_bytes = 1;
+  lead_with_session();
+  increment_until(6);
+  node_->request_snapshot();
+  node_->wake();
+  finish_snapshot();
+  ASSERT_EQ(node_->raft().log().base_index(), LogIndex(6));
+  // n3 has nothing, and what it lacks is gone.
+  while (storage_.reads_.empty()) pass(config_.raft.heartbeat_interval);
+  EXPECT_EQ(last_to<SnapshotRequest>(3), nullptr) << "not before it is read";
+  storage_.complete_reads();
+  for (uint64_t piece = 0; piece < storage_.pieces_.size(); ++piece) {
+    const auto* sent = last_to<SnapshotRequest>(3);
+    ASSERT_NE(sent, nullptr);
+    EXPECT_EQ(sent->piece, piece);
+    EXPECT_EQ(sent->data.view(), storage_.pieces_[piece]);
+    if (piece + 1 == storage_.pieces_.size()) break;
+    pass(milliseconds(10));
+    EXPECT_TRUE(storage_.reads_.empty()) << "one at a time";
+    receive(3, SnapshotReply{Term(1), sent->id, piece + 1, sent->round, sent->sent_at});
+    ASSERT_EQ(storage_.reads_.size(), 1u);
+    storage_.complete_reads();
+  }
+  // No answer: the last one again.
+  network_.sent_.clear();
+  pass(config_.raft.election_timeout_min / 2);
+  keep_leading();
+  pass(config_.raft.election_timeout_min / 2 + milliseconds(1));
+  storage_.complete_reads();
+  ASSERT_NE(last_to<SnapshotRequest>(3), nullptr);
+  EXPECT_EQ(last_to<SnapshotRequest>(3)->piece, storage_.pieces_.size() - 1);
+  // It has it now: entries again.
+  AppendReply done;
+  done.term = Term(1);
+  done.success = true;
+  done.match_index = LogIndex(6);
+  done.prev_log_index = LogIndex(6);
+  done.sent_at = clock_.now_;
+  receive(3, done);
+  EXPECT_TRUE(noted(NoteKind::pipelining));
+  increment(7777, 1, 50);
+  EXPECT_EQ(last_to<AppendRequest>(3)->entries.size(), 1u);
+}
 
 TEST_F(NodeTest, OptionsThatDoNotFitAreNamed) {
   EXPECT_EQ(config_error(config_), "");

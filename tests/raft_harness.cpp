@@ -107,7 +107,9 @@ void RaftCluster::start(NodeNumber number) {
   if (node.raft != nullptr) return;
   RaftConfig config = base_config_;
   config.id = node.id;
-  node.raft = std::make_unique<Raft>(config, node.media.hard_state, node.media.entries, node.clock);
+  node.raft =
+      std::make_unique<Raft>(config, node.media.hard_state, Log(EntryMark{}, node.media.entries),
+                             std::nullopt, node.clock);
   invariants_.on_start(*node.raft, node.media);
   step(number, {});
 }

@@ -82,6 +82,22 @@ class Node : public StorageClient {
     durable = is_durable;
     error = message;
   }
+  void on_snapshot_written(bool ok, const std::string& message) override {
+    snapshot_answered_ = true;
+    snapshot_ok = ok;
+    error = message;
+  }
+  void on_snapshot_read(const SnapshotId&, uint64_t piece, std::string data) override {
+    pieces_read.emplace_back(piece, std::move(data));
+  }
+  // Writes a whole snapshot; false when it failed or the world stopped.
+  bool write_snapshot(const EntryMark& last, const std::vector<std::string>& pieces) {
+    wal->begin_snapshot(last);
+    for (const std::string& piece : pieces) {
+      if (!snapshot_call([&] { wal->write_piece(piece); })) return false;
+    }
+    return snapshot_call([&] { wal->finish_snapshot(); });
+  }
   std::string media(uint64_t segment) {
     return std::string(world.disk.media(segment_name(segment)).value_or(std::string_view{}));
   }
@@ -91,9 +107,22 @@ class Node : public StorageClient {
   std::unique_ptr<Wal> wal;
   bool durable = false;
   std::string error;
+  bool snapshot_ok = false;
+  std::vector<std::pair<uint64_t, std::string>> pieces_read;
 
  private:
+  template <class Call>
+  bool snapshot_call(Call call) {
+    snapshot_answered_ = false;
+    call();
+    EXPECT_FALSE(snapshot_answered_) << "answered inside the call";
+    while (!snapshot_answered_ && world.step()) {
+    }
+    return snapshot_answered_ && snapshot_ok;
+  }
+
   bool answered_ = false;
+  bool snapshot_answered_ = false;
 };
 
 State state_of(const Recovered& recovered) { return {recovered.hard_state, recovered.entries}; }
@@ -559,7 +588,7 @@ TEST_F(WalDamage, AHeaderThatContradictsTheLogIsSaid) {
   };
   EXPECT_TRUE(damages([](SegmentHeader& h) { ++h.hard_state.term; }));
   EXPECT_TRUE(damages([](SegmentHeader& h) { h.hard_state.voted_for = NodeId(2); }));
-  EXPECT_TRUE(damages([](SegmentHeader& h) { ++h.next_index; }));
+  EXPECT_TRUE(damages([](SegmentHeader& h) { ++h.last.index; }));
   EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.offset -= 8; }));
   EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.offset += 8; }));
   EXPECT_TRUE(damages([](SegmentHeader& h) { h.previous_end.offset = 0; }));
@@ -642,7 +671,7 @@ TEST(WalRefusal, AnotherNodesDirectory) {
 TEST(WalRefusal, ANewerFormat) {
   Node node(1);
   std::string payload(200, '\0');
-  payload[0] = 2;
+  payload[0] = static_cast<char>(kLogFormatVersion + 1);
   RecordView record;
   record.type = RecordType::kSegment;
   record.index = 1;
@@ -653,7 +682,194 @@ TEST(WalRefusal, ANewerFormat) {
   node.world.poke_new(segment_name(1), segment);
   const Recovered recovered = node.start();
   EXPECT_EQ(recovered.outcome, Outcome::kRefused);
-  EXPECT_NE(recovered.message.find("log format 2"), std::string::npos);
+  EXPECT_NE(recovered.message.find("log format 3"), std::string::npos);
+}
+
+// ---- Snapshots and compaction ----
+
+std::vector<Entry> run_of(uint64_t first, uint64_t last, uint64_t term = 1) {
+  std::vector<Entry> entries;
+  for (uint64_t i = first; i <= last; ++i) entries.push_back(entry(i, term, "some command"));
+  return entries;
+}
+
+EntryMark mark(uint64_t index, uint64_t term = 1) {
+  return {LogIndex(index), Term(term), LogTime(index * 1000)};
+}
+
+size_t segment_count(Node& node) {
+  size_t count = 0;
+  for (const std::string& name : node.world.disk.list()) count += segment_number(name).has_value();
+  return count;
+}
+
+TEST(WalSnapshot, ComesBackWithItsPieces) {
+  Node node(1);
+  node.start();
+  node.write(run_of(1, 5));
+  ASSERT_TRUE(node.write_snapshot(mark(3), {"one", "two", std::string(3000, 'x')}));
+  const Recovered recovered = node.restart();
+  ASSERT_EQ(recovered.outcome, Outcome::kWhole);
+  ASSERT_TRUE(recovered.snapshot);
+  EXPECT_EQ(recovered.snapshot->last, mark(3));
+  EXPECT_EQ(recovered.pieces, (std::vector<std::string>{"one", "two", std::string(3000, 'x')}));
+  EXPECT_EQ(recovered.entries, run_of(1, 5)) << "nothing was compacted";
+  EXPECT_EQ(recovered.base, EntryMark{});
+  node.wal->read_piece(*recovered.snapshot, 1);
+  node.wal->read_piece(SnapshotId{mark(4), 1, 1}, 0);
+  node.world.run();
+  EXPECT_EQ(node.pieces_read, (std::vector<std::pair<uint64_t, std::string>>{{1, "two"}, {0, ""}}));
+}
+
+TEST(WalSnapshot, CompactionRemovesWholeSegmentsAndKeepsTheRest) {
+  Node node(1);
+  node.start();
+  for (uint64_t i = 1; i <= 60; ++i) node.write(run_of(i, i));
+  const size_t before = segment_count(node);
+  ASSERT_TRUE(node.write_snapshot(mark(50), {"state"}));
+  node.wal->compact(LogIndex(40));
+  node.world.run();
+  EXPECT_LT(segment_count(node) + 3, before);
+  const Recovered recovered = node.restart();
+  ASSERT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+  EXPECT_GT(recovered.base.index, LogIndex(20));
+  EXPECT_LE(recovered.base.index, LogIndex(40));
+  EXPECT_EQ(recovered.base, mark(recovered.base.index.value()));
+  EXPECT_EQ(recovered.entries, run_of(recovered.base.index.value() + 1, 60));
+}
+
+TEST(WalSnapshot, ALogBehindItsSnapshotBeginsAnew) {
+  Node node(1);
+  node.start();
+  node.write({HardState{Term(2), NodeId(1)}, run_of(1, 5)});
+  ASSERT_TRUE(node.write_snapshot(mark(9, 2), {"state"}));  // as a leader's, just installed
+  Recovered recovered = node.restart();
+  ASSERT_EQ(recovered.outcome, Outcome::kWhole);
+  EXPECT_EQ(recovered.base, mark(9, 2));
+  EXPECT_TRUE(recovered.entries.empty());
+  EXPECT_EQ(recovered.hard_state, (HardState{Term(2), NodeId(1)}));
+  ASSERT_TRUE(node.write(run_of(10, 12, 3)));
+  recovered = node.restart();
+  ASSERT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+  EXPECT_EQ(recovered.base, mark(9, 2));
+  EXPECT_EQ(recovered.entries, run_of(10, 12, 3));
+}
+
+TEST(WalSnapshot, AConflictingLogGoes) {
+  Node node(1);
+  node.start();
+  node.write(run_of(1, 9, 1));
+  ASSERT_TRUE(node.write_snapshot(mark(5, 2), {"state"}));
+  ASSERT_TRUE(node.write({std::nullopt, run_of(6, 7, 2), mark(5, 2)}));
+  const Recovered recovered = node.restart();
+  ASSERT_EQ(recovered.outcome, Outcome::kWhole);
+  EXPECT_EQ(recovered.base, mark(5, 2));
+  EXPECT_EQ(recovered.entries, run_of(6, 7, 2));
+}
+
+TEST(WalSnapshot, AnUnreadableOneIsNamedAndTheLogServes) {
+  Node node(1);
+  node.start();
+  node.write(run_of(1, 5));
+  ASSERT_TRUE(node.write_snapshot(mark(3), {"state"}));
+  const std::string name = snapshot_name(LogIndex(3));
+  std::string bytes(*node.world.disk.media(name));
+  for (size_t at = 0; at < bytes.size(); ++at) {
+    std::string rotten = bytes;
+    rotten[at] = static_cast<char>(rotten[at] ^ 0x10);
+    node.world.poke(name, 0, rotten);
+    const Recovered recovered = node.start();
+    ASSERT_EQ(recovered.outcome, Outcome::kWhole);
+    EXPECT_FALSE(recovered.snapshot) << at;
+    EXPECT_NE(recovered.message.find(name), std::string::npos);
+    EXPECT_EQ(recovered.entries, run_of(1, 5));
+  }
+}
+
+TEST(WalSnapshot, AnUnreadableOneBehindACompactedLogIsDamage) {
+  Node node(1);
+  node.start();
+  for (uint64_t i = 1; i <= 60; ++i) node.write(run_of(i, i));
+  ASSERT_TRUE(node.write_snapshot(mark(50), {"state"}));
+  node.wal->compact(LogIndex(50));
+  node.world.run();
+  const std::string name = snapshot_name(LogIndex(50));
+  node.world.poke(name, 85, "rot");
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_NE(recovered.message.find(name), std::string::npos) << recovered.message;
+}
+
+TEST(WalSnapshot, ADroppedOneLeavesNothingBehind) {
+  Node node(1);
+  node.start();
+  node.write(run_of(1, 5));
+  node.wal->begin_snapshot(mark(2));
+  node.wal->write_piece("of the first");
+  node.wal->begin_snapshot(mark(4));  // its call is still under way
+  node.wal->write_piece("of the second");
+  node.world.run();
+  node.wal->finish_snapshot();
+  node.world.run();
+  const Recovered recovered = node.restart();
+  ASSERT_TRUE(recovered.snapshot);
+  EXPECT_EQ(recovered.snapshot->last, mark(4));
+  EXPECT_EQ(recovered.pieces, (std::vector<std::string>{"of the second"}));
+}
+
+// A life of writes, snapshots and compactions, with a crash at each disk call in turn: what was
+// acknowledged is there, in the log or in a snapshot that covers it.
+TEST(WalSnapshot, CrashAtEveryDiskPoint) {
+  for (uint64_t seed = 0; seed < effort(6); ++seed) {
+    uint64_t point_count = 1;
+    for (uint64_t point = 0; point <= point_count; ++point) {
+      SCOPED_TRACE(testing::Message() << "seed " << seed << " point " << point);
+      Node node(seed * 1000 + point);
+      if (seed % 2 == 1) {
+        node.world.disk.set_latency({Duration(1), Duration(100), Duration(1), Duration(1000)});
+      }
+      node.start();
+      node.world.freeze_at = point;
+      uint64_t acknowledged = 0;
+      uint64_t saved = 0;
+      for (uint64_t i = 1; i <= 40 && !node.world.disk.frozen(); ++i) {
+        if (node.write({std::nullopt, run_of(i, i)}, i % 3 == 0)) acknowledged = i;
+        if (i % 9 != 0 || node.world.disk.frozen()) continue;
+        if (!node.write_snapshot(mark(i), {"up to", std::to_string(i)})) continue;
+        saved = i;
+        node.wal->compact(LogIndex(i - seed % 4));
+      }
+      if (point == 0) {
+        node.world.run();
+        point_count = node.world.points.size();
+        ASSERT_GT(point_count, 100u);
+      }
+      node.world.freeze_at = 0;
+      if (point % 5 != 0) node.world.disk.crash();
+      const Recovered recovered = node.start();
+      const bool empty = acknowledged == 0 && recovered.outcome == Outcome::kEmpty;
+      ASSERT_TRUE(empty || recovered.outcome == Outcome::kWhole) << recovered.message;
+      const uint64_t covered = recovered.snapshot ? recovered.snapshot->last.index.value() : 0;
+      ASSERT_GE(covered, saved);
+      if (covered > 0) {
+        ASSERT_EQ(recovered.pieces, (std::vector<std::string>{"up to", std::to_string(covered)}));
+      }
+      const uint64_t base = recovered.base.index.value();
+      ASSERT_LE(base, covered);
+      ASSERT_GE(base + recovered.entries.size(), acknowledged);
+      ASSERT_EQ(recovered.entries, run_of(base + 1, base + recovered.entries.size()));
+      if (base > 0) {
+        ASSERT_EQ(recovered.base, mark(base));
+      }
+      // And it goes on.
+      const uint64_t next = base + recovered.entries.size() + 1;
+      ASSERT_TRUE(node.write(run_of(next, next)));
+      ASSERT_TRUE(node.write_snapshot(mark(next), {"up to", std::to_string(next)}));
+      node.wal->compact(LogIndex(next));
+      node.world.run();
+      ASSERT_EQ(node.restart().snapshot->last, mark(next));
+    }
+  }
 }
 
 // ---- Failing disks ----
@@ -754,12 +970,12 @@ TEST(WalRefusal, OddNamesAreNotSegments) {
 
 // ---- The format ----
 
-// The bytes in the ```hex block of storage/README.md: "offset: bytes # comment" on each line.
-std::string readme_example() {
+// The bytes in a block of storage/README.md: "offset: bytes # comment" on each line.
+std::string readme_example(const std::string& block) {
   std::ifstream readme("storage/README.md");
   EXPECT_TRUE(readme.is_open()) << "tests run at the top of the tree";
   std::string line;
-  while (std::getline(readme, line) && line != "```hex") {
+  while (std::getline(readme, line) && line != "```" + block) {
   }
   std::string bytes;
   while (std::getline(readme, line) && line != "```") {
@@ -776,10 +992,18 @@ TEST(WalFormat, TheReadmesExampleIsTrue) {
   Node node(1);
   node.start({0x1111, 0x22, NodeId(3), 0x0123456789abcdef});
   ASSERT_TRUE(node.write({HardState{Term(5), NodeId(3)}, {entry(1, 5, "hi")}}));
-  const std::string wanted = readme_example();
+  const std::string wanted = readme_example("hex");
   const std::string media = node.media(1);
   EXPECT_EQ(media.substr(0, wanted.size()), wanted);
   EXPECT_EQ(media.find_first_not_of('\0', wanted.size()), std::string::npos);
+}
+
+TEST(WalFormat, TheReadmesSnapshotIsTrue) {
+  Node node(1);
+  node.start({0x1111, 0x22, NodeId(3), 0x0123456789abcdef});
+  ASSERT_TRUE(node.write({HardState{Term(5), NodeId(3)}, {entry(1, 5, "hi")}}));
+  ASSERT_TRUE(node.write_snapshot({LogIndex(1), Term(5), LogTime(1000)}, {"state"}));
+  EXPECT_EQ(node.world.disk.media(snapshot_name(LogIndex(1))), readme_example("hex snapshot"));
 }
 
 TEST(WalFormat, TheParserFollowsWhatASyncedWritePutOnTheMedia) {
