@@ -219,7 +219,7 @@ class LongInput(unittest.TestCase):
         cls.directory.cleanup()
 
     def test_is_parsed_and_judged_quickly(self):
-        # About 0.15 s; the limit leaves room for busy machines. Sanitizers take fifty times as long.
+        # About 0.15 s; the limit leaves room for busy machines, and for sanitizers.
         before = os.times()
         result = subprocess.run([TALLYSIM, "check", self.file], capture_output=True, text=True,
                                 check=False)
