@@ -227,6 +227,13 @@ class LineCutter {
   uint64_t line_number_ = 0;  // of the last line taken, from 1
 };
 
+// At least the lines that LineCutter finds. (std::count would take a tenth of the reading.)
+size_t count_lines(std::string_view text) {
+  size_t count = 1;
+  for (size_t at = text.find('\n'); at != text.npos; at = text.find('\n', at + 1)) ++count;
+  return count;
+}
+
 // The line that the operation at `position` stands on. Slow: for errors.
 uint64_t line_of(std::string_view text, size_t position) {
   LineCutter cutter(text);
@@ -324,7 +331,7 @@ Conflict find_overlap(const History& history) {
 bool parse_history(std::string_view text, std::string_view file_name, History& out,
                    std::string& error) {
   out.clear();
-  out.reserve(static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) + 1);
+  out.reserve(count_lines(text));
   LineReader reader;
   LineCutter cutter(text);
   LaneWatch watch;

@@ -114,8 +114,8 @@ class HistoryInput {
   }
 
  private:
-  static constexpr size_t kReadBytes = size_t{1} << 20;
-  static constexpr size_t kBlockBytes = size_t{4} << 20;
+  static constexpr size_t kReadBytes = size_t{1} << 18;
+  static constexpr size_t kBlockBytes = size_t{1} << 18;
 
   // How many bytes came: 0 at the end, -1 with `error` on failure.
   ssize_t read_some(std::string& error) {
