@@ -23,8 +23,8 @@ struct CheckOptions {
   int64_t initial = 0;             // starting value of every counter
   int64_t max_clock_error_ns = 0;  // every interval is widened by this on both sides first
   uint64_t budget = 50'000'000;    // search states visited, over all counters
-  // States per layer that the search keeps at first (see checker_search.cpp). Verdicts do not
-  // depend on it where there is one, only the time they take. REQUIRES: at least 1.
+  // States per layer that the search keeps at first, at most (see checker_search.cpp). Verdicts do
+  // not depend on it where there is one, only the time they take. REQUIRES: at least 1.
   size_t beam_width = 16;
 };
 

@@ -23,6 +23,7 @@
 namespace tally::sim::checker {
 namespace {
 
+constexpr size_t kWidthMinCertain = 2;  // at first, where nothing is ambiguous: few orders differ
 constexpr size_t kWidthMax = size_t{1} << 14;
 constexpr size_t kSnapshotCountMax = 256;
 constexpr size_t kTrailCountMax = size_t{1} << 26;  // about 1 GB
@@ -34,7 +35,7 @@ class Search {
  public:
   Search(const CounterOps& ops, size_t beam_width, uint64_t* budget, Explanation& why)
       : input_(ops),
-        width_min_(beam_width),
+        width_min_(ops.ambiguous.empty() ? std::min(beam_width, kWidthMinCertain) : beam_width),
         snapshot_distance_(beam_width),
         back_min_(2 * beam_width),
         budget_(budget),
@@ -227,6 +228,14 @@ class Search {
     return *best;
   }
 
+  // What is certain: every order leads through the final state.
+  std::string up_to_here() const {
+    if (final_depth_ == 0) return "";
+    const State& state = final_.states[0];
+    return fmt::format(" Up to time {} all fits, and every order leads to the value {} there.",
+                       state.limit, state.value);
+  }
+
   void explain_violation() {
     const State& state = furthest();
     const std::vector<SearchOp>& ops = space_.ops();
@@ -242,9 +251,9 @@ class Search {
     const History& history = *input_.history;
     const std::vector<uint32_t> others(open.begin() + 1, open.end());
     why_.text = fmt::format(
-        "Counter {}: every order of its operations gets stuck by time {}. In the one that comes "
+        "Counter {}:{} Every order of its operations gets stuck by time {}. In the one that comes "
         "furthest the value is {} when {} must take effect{}.",
-        quoted(input_.name), state.limit, state.value, describe(history[open[0]]),
+        quoted(input_.name), up_to_here(), state.limit, state.value, describe(history[open[0]]),
         others.empty() ? "" : "; also open then: " + describe_list(history, others));
   }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "sim/checker_states.h"
+
 namespace tally::sim::checker {
 namespace {
 
@@ -92,6 +94,37 @@ void sort_completed(const std::vector<Completed>& completed, bool upside_down,
     radix_sort(keys, low, high);
   }
   order_gets(completed, keys);
+}
+
+void sort_by_invocation(std::vector<SearchOp>& ops) {
+  auto before = [](const SearchOp& a, const SearchOp& b) {
+    if (a.invoke != b.invoke) return a.invoke < b.invoke;
+    return a.ret != b.ret ? a.ret < b.ret : a.index < b.index;
+  };
+  if (ops.size() < kRadixCountMin) {
+    std::sort(ops.begin(), ops.end(), before);
+    return;
+  }
+  std::vector<SortKey> keys(ops.size());
+  uint64_t low = ~uint64_t{0};
+  uint64_t high = 0;
+  for (uint32_t slot = 0; slot < ops.size(); ++slot) {
+    const uint64_t invoke = static_cast<uint64_t>(ops[slot].invoke) ^ uint64_t { 1 } << 63;
+    low = std::min(low, invoke);
+    high = std::max(high, invoke);
+    keys[slot] = {.pre = invoke, .is_increment = 0, .slot = slot};
+  }
+  radix_sort(keys, low, high);
+  std::vector<SearchOp> sorted;
+  sorted.reserve(ops.size());
+  for (const SortKey& key : keys) sorted.push_back(ops[key.slot]);
+  ops.swap(sorted);
+  for (auto begin = ops.begin(); begin != ops.end();) {  // those invoked at the same time
+    auto end = begin + 1;
+    while (end != ops.end() && end->invoke == begin->invoke) ++end;
+    if (end - begin > 1) std::sort(begin, end, before);
+    begin = end;
+  }
 }
 
 }  // namespace tally::sim::checker

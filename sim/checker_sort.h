@@ -1,4 +1,4 @@
-// The order of completed operations along the value axis.
+// The orders that the algorithms start from: along the value axis, and along time.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,8 @@
 #include "sim/checker_model.h"
 
 namespace tally::sim::checker {
+
+struct SearchOp;
 
 // A completed operation by where it starts: its height (see checker_monotone.cpp), gets first.
 struct SortKey {
@@ -19,5 +21,8 @@ struct SortKey {
 // Linear for long histories that come roughly in order of time.
 void sort_completed(const std::vector<Completed>& completed, bool upside_down,
                     std::vector<SortKey>& keys);
+
+// Sorts by (invoke, ret, index). Linear for long histories that do not stretch over centuries.
+void sort_by_invocation(std::vector<SearchOp>& ops);
 
 }  // namespace tally::sim::checker

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "sim/checker_sort.h"
+
 namespace tally::sim::checker {
 namespace {
 
@@ -49,10 +51,7 @@ void StateSpace::load_ops(const CounterOps& ops) {
                     .index = op.index,
                     .kind = Kind::kRejected});
   }
-  std::sort(ops_.begin(), ops_.end(), [](const SearchOp& a, const SearchOp& b) {
-    if (a.invoke != b.invoke) return a.invoke < b.invoke;
-    return a.ret != b.ret ? a.ret < b.ret : a.index < b.index;
-  });
+  sort_by_invocation(ops_);
   // Coarse enough that the sum over all operations stays below 2^63.
   uint64_t span = 0;
   for (const SearchOp& op : ops_) span = std::max(span, since_first_invoke(op.ret));
@@ -193,11 +192,11 @@ void StateSpace::rebuild_table(Layer& layer) const {
 // Makes scratch_ a copy of state `s` of `layer`, without the pending operation at `skip`.
 void StateSpace::load_scratch(const Layer& layer, size_t s, size_t skip) {
   scratch_ = layer.states[s];
-  const uint32_t* pending = layer.pending.data() + scratch_.pending_begin;
-  scratch_pending_.clear();
-  for (size_t i = 0; i < scratch_.pending_count; ++i) {
-    if (i != skip) scratch_pending_.push_back(pending[i]);
-  }
+  const auto begin = layer.pending.begin() + static_cast<ptrdiff_t>(scratch_.pending_begin);
+  const auto end = begin + scratch_.pending_count;
+  const auto hole = skip == kNone ? end : begin + static_cast<ptrdiff_t>(skip);
+  scratch_pending_.assign(begin, hole);
+  if (hole != end) scratch_pending_.insert(scratch_pending_.end(), hole + 1, end);
   const uint32_t* used = layer.used.data() + s * classes_.size();
   scratch_used_.assign(used, used + classes_.size());
   trail_begin_ = static_cast<uint32_t>(trail_ops_.size());
@@ -246,10 +245,15 @@ bool StateSpace::is_covered(const Layer& layer, size_t s, size_t i) const {
 
 void StateSpace::expand_completed(const Layer& layer, size_t s, Layer& next) {
   const State& state = layer.states[s];
-  for (size_t i = 0; i < state.pending_count; ++i) {
+  candidates_.clear();
+  for (uint32_t i = 0; i < state.pending_count; ++i) {
+    const SearchOp& op = ops_[layer.pending[state.pending_begin + i]];
+    if (op.pre == state.value && op.kind == SearchOp::Kind::kIncrement) candidates_.push_back(i);
+  }
+  for (size_t c = 0; c < candidates_.size(); ++c) {
+    const uint32_t i = candidates_[c];
+    if (candidates_.size() > 1 && is_covered(layer, s, i)) continue;
     const uint32_t p = layer.pending[state.pending_begin + i];
-    if (ops_[p].kind != SearchOp::Kind::kIncrement || ops_[p].pre != state.value) continue;
-    if (is_covered(layer, s, i)) continue;
     load_scratch(layer, s, i);
     take_increment(p);
     settle();

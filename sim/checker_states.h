@@ -146,7 +146,8 @@ class StateSpace {
   State scratch_;  // the state being built, its pending operations and its counts
   std::vector<uint32_t> scratch_pending_;
   std::vector<uint32_t> scratch_used_;
-  uint32_t trail_begin_ = 0;  // of its own operations in trail_ops_
+  std::vector<uint32_t> candidates_;  // kept for its memory
+  uint32_t trail_begin_ = 0;          // of its own operations in trail_ops_
 };
 
 }  // namespace tally::sim::checker

@@ -38,6 +38,12 @@ Operation& any_operation(TestCase& test) {
   return test.history[*rc::gen::inRange<size_t>(0, test.history.size())];
 }
 
+RC_GTEST_PROP(CheckerProperty, AgreesWithTheExhaustiveOracle, ()) {
+  const TestCase test = any_case();
+  const bool accepted = oracle_accepts(test.history, test.options);
+  RC_ASSERT(verdict_of(test) == (accepted ? Verdict::kOk : Verdict::kViolation));
+}
+
 RC_GTEST_PROP(CheckerProperty, ShufflingTheLinesChangesNothing, ()) {
   TestCase test = any_case();
   const Verdict before = verdict_of(test);

@@ -1,0 +1,69 @@
+// The states of the search, where what they do shows in no verdict: only in the time it takes.
+#include "sim/checker_states.h"
+
+#include <gtest/gtest.h>
+
+namespace tally::sim::checker {
+namespace {
+
+// One increment 0 -> 5 under way, and two ambiguous ones that cancel each other.
+CounterOps ops_with_a_detour() {
+  CounterOps ops;
+  ops.completed.push_back({.pre = 0, .post = 5, .invoke = 0, .ret = 10, .index = 0});
+  ops.ambiguous.push_back(
+      {.delta = 1, .lower = kValueMin, .upper = kValueMax, .invoke = 0, .index = 1});
+  ops.ambiguous.push_back(
+      {.delta = -1, .lower = kValueMin, .upper = kValueMax, .invoke = 0, .index = 2});
+  return ops;
+}
+
+// Leaves only the states of `layer` from `first` on. Its table then knows none of them.
+void keep_from(Layer& layer, size_t first, size_t class_count) {
+  layer.states.erase(layer.states.begin(), layer.states.begin() + static_cast<ptrdiff_t>(first));
+  layer.used.erase(layer.used.begin(),
+                   layer.used.begin() + static_cast<ptrdiff_t>(first * class_count));
+  layer.slots.assign(layer.slots.size(), 0);
+}
+
+class CheckerStates : public testing::Test {
+ protected:
+  static constexpr size_t kClassCount = 2;
+
+  void SetUp() override {
+    next_.clear();
+    space_.make_start(direct_);
+    // The value 0 again, by way of 1 or -1.
+    detour_ = direct_;
+    space_.expand_closure(detour_, 0);
+    keep_from(detour_, 1, kClassCount);
+    space_.expand_closure(detour_, 0);
+    keep_from(detour_, 2, kClassCount);
+    ASSERT_EQ(detour_.states.size(), 1u);
+    ASSERT_EQ(detour_.states[0].value, 0);
+    ASSERT_EQ(detour_.states[0].spent_count, 2u);
+  }
+
+  CounterOps ops_ = ops_with_a_detour();
+  StateSpace space_{ops_};
+  Layer direct_;
+  Layer detour_;
+  Layer next_;
+};
+
+TEST_F(CheckerStates, WhatSpentMoreIsDropped) {
+  space_.expand_completed(direct_, 0, next_);
+  space_.expand_completed(detour_, 0, next_);
+  ASSERT_EQ(next_.states.size(), 1u);
+  EXPECT_EQ(next_.states[0].spent_count, 0u);
+}
+
+TEST_F(CheckerStates, WhatSpentLessIsKept) {
+  space_.expand_completed(detour_, 0, next_);
+  space_.expand_completed(direct_, 0, next_);
+  ASSERT_EQ(next_.states.size(), 2u);
+  EXPECT_EQ(next_.states[0].spent_count, 2u);
+  EXPECT_EQ(next_.states[1].spent_count, 0u);
+}
+
+}  // namespace
+}  // namespace tally::sim::checker
