@@ -47,6 +47,17 @@ Field field_named(std::string_view key, unsigned guess) {
   return kFieldCount;
 }
 
+// The beginning of what stands in the file, for an error: in quotes, on one line, all printable.
+std::string excerpt(std::string_view text) {
+  constexpr size_t kShownBytesMax = 40;
+  while (!text.empty() && static_cast<uint8_t>(text.back()) <= ' ') text.remove_suffix(1);
+  std::string shown;
+  for (const char c : text.substr(0, kShownBytesMax)) {
+    shown += static_cast<uint8_t>(c) < ' ' || static_cast<uint8_t>(c) >= 0x7f ? '?' : c;
+  }
+  return fmt::format("`{}`{}", shown, text.size() > kShownBytesMax ? "..." : "");
+}
+
 // Reads one line into an Operation. Each step returns what is wrong, empty when nothing is.
 class LineReader {
  public:
@@ -58,7 +69,10 @@ class LineReader {
     if (parser_.iterate(line.data(), line.size(), line.size() + simdjson::SIMDJSON_PADDING)
             .get(document) ||
         document.get_object().get(object)) {
-      return "not a JSON object; expected one operation like {\"client\":1,\"seq\":7,...}";
+      return fmt::format(
+          "found {}, which is no whole JSON object; expected one operation like "
+          "{{\"client\":1,\"seq\":7,...}}",
+          excerpt(line));
     }
     seen_ = 0;
     unsigned guess = 0;
@@ -83,10 +97,13 @@ class LineReader {
  private:
   static std::string broken_json() { return "not valid JSON; the line may be cut or damaged"; }
 
+  // What stands there instead of what was expected.
+  static std::string found(ondemand::value value) { return excerpt(value.raw_json_token()); }
+
   template <class Integer>
   static std::string read_integer(Field name, ondemand::value value, Integer& out) {
     if (!value.get(out)) return {};
-    return fmt::format("\"{}\" is not an integer of {} bits{}", kFieldNames[name],
+    return fmt::format("\"{}\" is {}, not an integer of {} bits{}", kFieldNames[name], found(value),
                        8 * sizeof(Integer), std::is_unsigned_v<Integer> ? " from 0 up" : "");
   }
 
@@ -103,12 +120,15 @@ class LineReader {
         return {};
       }
     }
-    return fmt::format("\"{}\" must be one of: {}", kFieldNames[name], fmt::join(words, ", "));
+    return fmt::format("\"{}\" is {}; it must be one of: {}", kFieldNames[name], found(value),
+                       fmt::join(words, ", "));
   }
 
   std::string read_return(ondemand::value value) {
     bool null = false;
-    if (value.is_null().get(null)) return "\"return\" is neither an integer nor null";
+    if (value.is_null().get(null)) {
+      return fmt::format("\"return\" is {}, neither an integer nor null", found(value));
+    }
     if (null) {
       operation_->return_ns.reset();
       return {};
@@ -118,7 +138,9 @@ class LineReader {
 
   std::string read_counter(ondemand::value value) {
     std::string_view name;
-    if (value.get_string().get(name)) return "\"counter\" is not a string of valid UTF-8";
+    if (value.get_string().get(name)) {
+      return fmt::format("\"counter\" is {}, not a string of valid UTF-8", found(value));
+    }
     operation_->counter = name;
     return counter_name_error(name);
   }

@@ -8,14 +8,17 @@
 #include <vector>
 
 #include "sim/checker_explain.h"
+#include "sim/checker_html_page.h"
+#include "sim/checker_segment.h"
 
 namespace tally::sim {
 namespace {
 
 using Verdict = CheckResult::Verdict;
+using checker_html::kPageHead;
+using checker_html::kScript;
+using checker_html::kStyle;
 
-constexpr size_t kShownMax = 300;    // operations
-constexpr size_t kAroundMax = 40;    // of these, before and after each one that is marked
 constexpr int64_t kLaneHeight = 34;  // pixels, as all sizes
 constexpr int64_t kBarHeight = 22;
 constexpr int64_t kAxisHeight = 30;
@@ -23,98 +26,6 @@ constexpr int64_t kValueHeight = 96;
 constexpr int64_t kMargin = 16;
 constexpr int64_t kWidthMin = 1080;  // a short history is stretched to this
 constexpr size_t kNoStep = std::numeric_limits<size_t>::max();
-
-constexpr std::string_view kPageHead = R"(<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-)";
-
-constexpr std::string_view kStyle = R"(<style>
-:root { color-scheme: light dark;
-  --page: #f7f8fa; --card: #ffffff; --ink: #1c2330; --soft: #667085; --line: #e3e7ee;
-  --add: #dce8fc; --add-edge: #4b7bd0; --get: #dcf3e6; --get-edge: #3c9468;
-  --maybe: #fff1d2; --maybe-edge: #bb8210; --refused: #ebe2fb; --refused-edge: #8258c6;
-  --failed: #eceef1; --failed-edge: #9aa3b0; --bad: #d32f3f; --bad-ink: #ffffff;
-  --path: #6b3fd4; --ok: #1f8a55; --unsure: #b27607; }
-@media (prefers-color-scheme: dark) { :root {
-  --page: #12151b; --card: #1a1f28; --ink: #e6e9ef; --soft: #98a2b3; --line: #2d3441;
-  --add: #233a61; --add-edge: #7ba5ec; --get: #1d4634; --get-edge: #62c594;
-  --maybe: #4c3a12; --maybe-edge: #e0ac45; --refused: #3d2c61; --refused-edge: #b394ee;
-  --failed: #2b313b; --failed-edge: #78818f; --bad: #e0495a; --bad-ink: #ffffff;
-  --path: #b79bff; --ok: #38b27a; --unsure: #d99a25; } }
-* { box-sizing: border-box; }
-body { margin: 0; padding: 28px 32px 40px; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { margin: 0; font-size: 21px; font-weight: 650; overflow-wrap: anywhere; }
-h2 { margin: 28px 0 10px; font-size: 16px; }
-header { display: flex; align-items: center; gap: 14px; }
-.badge { padding: 3px 13px; border-radius: 20px; color: #fff; font-weight: 650;
-  white-space: nowrap; background: var(--ok); }
-.violation .badge { background: var(--bad); } .unknown .badge { background: var(--unsure); }
-.counts { margin: 6px 0 0; color: var(--soft); }
-.reason { margin: 14px 0 0; padding: 12px 16px; border-left: 4px solid var(--unsure);
-  border-radius: 4px; background: var(--card); overflow-wrap: anywhere; max-height: 12em;
-  overflow-y: auto; }
-.violation .reason { border-color: var(--bad); }
-.note { margin: 8px 0 0; color: var(--soft); font-size: 14px; }
-.legend { display: flex; flex-wrap: wrap; gap: 6px 20px; margin: 18px 0 10px; padding: 0;
-  list-style: none; font-size: 13px; color: var(--soft); }
-.legend svg { vertical-align: -3px; margin-right: 7px; }
-.board { display: grid; grid-template-columns: max-content max-content; overflow: auto;
-  max-height: 74vh; width: fit-content; max-width: 100%; border: 1px solid var(--line);
-  border-radius: 8px; background: var(--card); }
-.board > * { background: var(--card); }
-.board svg { display: block; }
-.corner, .axis { position: sticky; top: 0; z-index: 2; border-bottom: 1px solid var(--line); }
-.corner, .side { left: 0; position: sticky; border-right: 1px solid var(--line);
-  padding: 0 14px 0 16px; font-size: 13px; color: var(--soft); }
-.corner { z-index: 3; line-height: 30px; } .side { z-index: 1; }
-.side div { display: flex; align-items: center; justify-content: flex-end; white-space: nowrap; }
-.side .value { flex-direction: column; align-items: flex-end; justify-content: space-between;
-  padding: 10px 0; border-bottom: 1px solid var(--line); line-height: 1.2; }
-.side .value b { color: var(--ink); font-weight: 600; }
-text { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: var(--ink); }
-.axis text, .soft { fill: var(--soft); font-size: 11px; }
-.grid { stroke: var(--line); } .row { stroke: var(--line); stroke-dasharray: 1 5; }
-.op { outline: none; } .op rect { stroke-width: 1.3; fill-opacity: .85; }
-.add rect { fill: var(--add); stroke: var(--add-edge); }
-.get rect { fill: var(--get); stroke: var(--get-edge); }
-.maybe rect { fill: var(--maybe); stroke: var(--maybe-edge); stroke-dasharray: 5 3; }
-.refused rect { fill: var(--refused); stroke: var(--refused-edge); }
-.failed rect { fill: var(--failed); stroke: var(--failed-edge); }
-.bad rect { fill: var(--bad);
-  fill-opacity: 1; stroke: var(--bad); } .bad text { fill: var(--bad-ink); }
-.unsure rect { stroke: var(--unsure); stroke-width: 2.6; }
-.op:hover rect, .op:focus rect, .op:target rect { stroke-width: 3; stroke: var(--ink); }
-.path { fill: none; stroke: var(--path); stroke-width: 1.8; stroke-linejoin: round; opacity: .75; }
-.dot { fill: var(--path); stroke: var(--card); stroke-width: 1.2; }
-.path, .dot { pointer-events: none; }
-.details { position: sticky; bottom: 0; margin: 12px 0 0; padding: 10px 16px; min-height: 45px;
-  border: 1px solid var(--line); border-radius: 8px; background: var(--card); }
-table { border-collapse: collapse; background: var(--card); border: 1px solid var(--line);
-  font-size: 14px; font-variant-numeric: tabular-nums; }
-td, th { padding: 6px 14px; text-align: right; border-bottom: 1px solid var(--line); }
-td:nth-child(3), th:nth-child(3) { text-align: left; } th { color: var(--soft); font-weight: 550; }
-a { color: inherit; }
-</style>
-)";
-
-constexpr std::string_view kScript = R"(<script>
-const details = document.querySelector(".details");
-const tell = (event) => {
-  const bar = event.target.closest(".op");
-  if (bar) details.textContent = bar.getAttribute("aria-label");
-};
-document.addEventListener("mouseover", tell);
-document.addEventListener("focusin", tell);
-const marked = document.querySelector(".bad, .unsure"), board = document.querySelector(".board");
-if (marked) {
-  const bar = marked.getBoundingClientRect(), all = board.getBoundingClientRect();
-  board.scrollLeft += bar.left - all.left - all.width / 3;
-  board.scrollTop += bar.top - all.top - all.height / 3;
-}
-</script>
-)";
 
 std::string escaped(std::string_view text) {
   std::string out;
@@ -141,93 +52,6 @@ std::string grouped(Integer number) {
 
 std::string counted(uint64_t count, std::string_view thing) {
   return fmt::format("{} {}{}", grouped(count), thing, count == 1 ? "" : "s");
-}
-
-// What is drawn: operations by their positions in the history.
-struct Segment {
-  std::string_view counter;
-  std::vector<size_t> shown;    // in order of invocation
-  std::vector<size_t> path;     // of an ok: in order of effect
-  size_t counter_op_count = 0;  // how many the counter has in all
-  bool other_counters = false;  // there are some, not drawn
-};
-
-// Of an ok: the operations of the counter up to the kShownMax-th that took effect, and what else
-// was open by then.
-void choose_from_start(const History& history, const CheckResult& result,
-                       const std::vector<size_t>& by_invoke, Segment& segment) {
-  std::vector<bool> effective(history.size(), false);
-  for (const uint32_t index : result.linearization) {
-    if (history[index].counter != segment.counter) continue;
-    effective[index] = true;
-    if (segment.path.size() < kShownMax) segment.path.push_back(index);
-  }
-  segment.shown = segment.path;
-  int64_t last_invoke = segment.path.empty() ? std::numeric_limits<int64_t>::max()
-                                             : std::numeric_limits<int64_t>::min();
-  for (const size_t index : segment.path) {
-    last_invoke = std::max(last_invoke, history[index].invoke_ns);
-  }
-  for (const size_t index : by_invoke) {
-    if (effective[index]) continue;
-    if (history[index].invoke_ns > last_invoke || segment.shown.size() >= 2 * kShownMax) break;
-    segment.shown.push_back(index);
-  }
-}
-
-// The marked operations, and those invoked next before and after each of them.
-void choose_around(const History& history, const std::vector<size_t>& marked,
-                   const std::vector<size_t>& by_invoke, Segment& segment) {
-  std::vector<bool> chosen(history.size(), false);
-  std::vector<size_t> ranks;
-  const auto choose = [&](size_t rank) {
-    if (rank >= by_invoke.size() || segment.shown.size() >= kShownMax) return;
-    if (chosen[by_invoke[rank]]) return;
-    chosen[by_invoke[rank]] = true;
-    segment.shown.push_back(by_invoke[rank]);
-  };
-  std::vector<bool> is_marked(history.size(), false);
-  for (const size_t index : marked) is_marked[index] = true;
-  for (size_t rank = 0; rank < by_invoke.size(); ++rank) {
-    if (!is_marked[by_invoke[rank]]) continue;
-    choose(rank);
-    ranks.push_back(rank);
-  }
-  for (size_t away = 1; away <= kAroundMax && segment.shown.size() < kShownMax; ++away) {
-    for (const size_t rank : ranks) {
-      choose(rank + away);
-      if (rank >= away) choose(rank - away);
-    }
-  }
-}
-
-Segment choose_segment(const History& history, const CheckResult& result) {
-  Segment segment;
-  if (history.empty()) return segment;
-  const size_t first = !result.culprits.empty()        ? result.culprits.front()
-                       : !result.linearization.empty() ? result.linearization.front()
-                                                       : 0;
-  segment.counter = history[first].counter;
-  std::vector<size_t> by_invoke;
-  for (size_t i = 0; i < history.size(); ++i) {
-    if (history[i].counter == segment.counter) {
-      by_invoke.push_back(i);
-    } else {
-      segment.other_counters = true;
-    }
-  }
-  const auto earlier = [&](size_t a, size_t b) {
-    return history[a].invoke_ns < history[b].invoke_ns;
-  };
-  std::stable_sort(by_invoke.begin(), by_invoke.end(), earlier);
-  segment.counter_op_count = by_invoke.size();
-  if (result.culprits.empty()) {
-    choose_from_start(history, result, by_invoke, segment);
-  } else {
-    choose_around(history, result.culprits, by_invoke, segment);
-  }
-  std::stable_sort(segment.shown.begin(), segment.shown.end(), earlier);
-  return segment;
 }
 
 std::string label_of(const Operation& op) {
@@ -476,8 +300,9 @@ class Picture {
     } else {
       append("{} of its {} operations: {}.", grouped(segment_.shown.size()),
              grouped(segment_.counter_op_count),
-             result_.culprits.empty() ? "the first to take effect"
-                                      : "those marked and the ones around them");
+             !result_.culprits.empty()         ? "those marked and the ones around them"
+             : result_.verdict == Verdict::kOk ? "the first to take effect"
+                                               : "the first ones");
     }
     if (segment_.other_counters) out_ += " Other counters are not drawn.";
     out_ += " The order of times is exact, distances are compressed.";
@@ -506,7 +331,9 @@ class Picture {
     if (shown("refused")) entry("refused", "add refused: out of bounds or past 64 bits");
     if (shown("failed")) entry("failed", "certainly not applied");
     if (result_.verdict == Verdict::kViolation) entry("bad", "what the violation is about");
-    if (result_.verdict == Verdict::kUnknown) entry("unsure", "stayed undecided");
+    if (result_.verdict == Verdict::kUnknown && !result_.culprits.empty()) {
+      entry("unsure", "open where the search gave up");
+    }
     if (!steps_.empty()) {
       out_ +=
           "<li><svg width=\"28\" height=\"14\"><path class=\"path\" d=\"M1 7H27\"/>"

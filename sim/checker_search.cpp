@@ -228,12 +228,14 @@ class Search {
     return *best;
   }
 
-  // What is certain: every order leads through the final state.
-  std::string up_to_here() const {
-    if (final_depth_ == 0) return "";
+  // Every order leads through the final state, so what cannot be lies behind it.
+  std::string stuck_from_where() const {
+    if (final_depth_ == 0) return " Every order of its operations gets stuck";
     const State& state = final_.states[0];
-    return fmt::format(" Up to time {} all fits, and every order leads to the value {} there.",
-                       state.limit, state.value);
+    return fmt::format(
+        " All fits up to a point before time {}, and every order leads to the value {} there. But "
+        "from there every order gets stuck",
+        state.limit, state.value);
   }
 
   void explain_violation() {
@@ -251,14 +253,19 @@ class Search {
     const History& history = *input_.history;
     const std::vector<uint32_t> others(open.begin() + 1, open.end());
     why_.text = fmt::format(
-        "Counter {}:{} Every order of its operations gets stuck by time {}. In the one that comes "
-        "furthest the value is {} when {} must take effect{}.",
-        quoted(input_.name), up_to_here(), state.limit, state.value, describe(history[open[0]]),
+        "Counter {}:{} by time {}. In the one that comes furthest the value is {} when {} must "
+        "take "
+        "effect{}.",
+        quoted(input_.name), stuck_from_where(), state.limit, state.value,
+        describe(history[open[0]]),
         others.empty() ? "" : "; also open then: " + describe_list(history, others));
   }
 
   void explain_undecided() {
     const State& state = furthest();
+    for (size_t i = 0; i < state.pending_count; ++i) {
+      why_.blame(space_.ops()[layer_.pending[state.pending_begin + i]].index);
+    }
     why_.text = fmt::format(
         "Counter {}: undecided. The budget was spent around time {}, with {} operations open at "
         "once and {} states to tell apart.",
