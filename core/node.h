@@ -118,6 +118,8 @@ class Node final : public StorageClient {
   enum class Writing : uint8_t { kNothing, kOwn, kLeaders };
   // A leader's snapshot on its way in.
   struct Incoming {
+    explicit Incoming(const SnapshotId& wanted) : id(wanted) {}
+
     SnapshotId id;
     uint64_t next_piece = 0;
     bool ready = false;  // all of it is durable

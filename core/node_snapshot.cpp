@@ -143,8 +143,7 @@ void Node::receive_piece(SnapshotRequest&& request) {
     write_unanswered_ = false;
     snapshot_written_.reset();
     writing_ = Writing::kLeaders;
-    incoming_.emplace();
-    incoming_->id = request.id;
+    incoming_.emplace(request.id);
     storage_.begin_snapshot(request.id.last);
   }
   const bool wanted = incoming_ && incoming_->id == request.id &&
