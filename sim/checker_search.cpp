@@ -1,13 +1,15 @@
 // The search goes layer by layer, a layer being the states with equally many completed increments.
 //
 // First by beams. A layer that grows past the beam's width is cut, and ambiguous increments are
-// used only where one or two of them lead right up to a pending operation. When a layer comes down
-// to one state without anything left out since the last time, all linearizations go through it: it
-// is final, and what led there is written down. When a beam dies, it goes back some layers, to a
-// snapshot, and tries again from there with a greater width; each time further and wider, until it
-// has passed the place. Most of a history is easy, so the width is spent where it is needed. A beam
-// that died without anything left out since the last final state is a proof: a violation.
-// Otherwise, a linearization is all that a beam can be trusted with.
+// used only where one kind of them, or one each of two kinds, leads right up to a pending
+// operation. Of states that differ only in what they spent, the first is enough at first: others
+// say little new, and there are many. When a layer comes down to one state without anything left
+// out since the last time, all linearizations go through it: it is final, and what led there is
+// written down. When a beam dies, it goes back some layers, to a snapshot, and tries again from
+// there with a greater width; each time further and wider, until it has passed the place. Most of a
+// history is easy, so the width is spent where it is needed. A beam that died without anything left
+// out since the last final state is a proof: a violation. Otherwise, a linearization is all that a
+// beam can be trusted with.
 //
 // Where beams give up, an exact pass goes on from the last final state: no width, and any ambiguous
 // increment at any time. It decides small histories, and violations in which little is ambiguous.
@@ -52,6 +54,7 @@ class Search {
     uint64_t rest = *budget_ - beam_budget;
     *budget_ = beam_budget;
     PassEnd end = run_beams(order);
+    space_.set_variant_count_max(StateSpace::kNoLimit);
     *budget_ += rest;
     if (end == PassEnd::kLost || end == PassEnd::kBudget) end = run_exact(order);
     if (end == PassEnd::kFound) return Answer::kOk;
@@ -107,6 +110,7 @@ class Search {
     bool complete = !space_.has_ambiguous();
     for (;;) {
       const size_t width = std::min(kWidthMax, width_min_ << (2 * attempt_count));
+      space_.set_variant_count_max(size_t{1} << attempt_count);
       if (depth >= last_snapshot_depth() + snapshot_distance_) {
         if (complete && layer_.states.size() == 1) {
           make_final(depth, order);

@@ -156,9 +156,11 @@ bool StateSpace::spent_no_more(const uint32_t* used) const {
 void StateSpace::add_scratch(Layer& layer, uint32_t parent) {
   const size_t mask = layer.slots.size() - 1;
   size_t slot = hash_scratch() & mask;
+  size_t variant_count = 0;
   for (; layer.slots[slot] != 0; slot = (slot + 1) & mask) {
     const size_t other = layer.slots[slot] - 1;
-    if (same_frontier(layer, layer.states[other]) &&
+    if (!same_frontier(layer, layer.states[other])) continue;
+    if (++variant_count >= variant_count_max_ ||
         spent_no_more(layer.used.data() + other * classes_.size())) {
       trail_ops_.resize(trail_begin_);
       return;
@@ -272,42 +274,64 @@ void StateSpace::expand_closure(Layer& layer, size_t s) {
   }
 }
 
-void StateSpace::expand_directed(Layer& layer, size_t s, bool pairs, Layer& next) {
+// How many of class c, at least two, make up for `missing` in state s of `layer`; 0 if they cannot.
+uint32_t StateSpace::equal_ones(const Layer& layer, size_t s, size_t c, __int128 missing) const {
+  const AmbiguousClass& cls = classes_[c];
+  const __int128 count = missing / cls.delta;
+  const uint32_t used = layer.used[s * classes_.size() + c];
+  if (count < 2 || count * cls.delta != missing || count > cls.invokes.size() - used) return 0;
+  const uint32_t whole = static_cast<uint32_t>(count);
+  if (cls.invokes[used + whole - 1] > layer.states[s].limit) return 0;
+  // Bounds are an interval: what the first and the last respect, those between them do.
+  const int64_t value = layer.states[s].value;
+  const __int128 last = __int128{value} + missing - cls.delta;
+  return cls.admits(value) && cls.admits(static_cast<int64_t>(last)) ? whole : 0;
+}
+
+void StateSpace::expand_directed(Layer& layer, size_t s, bool several, Layer& next) {
   const State state = layer.states[s];  // a copy: `layer` may grow
   for (size_t i = 0; i < state.pending_count; ++i) {
     const SearchOp& op = ops_[layer.pending[state.pending_begin + i]];
     // Refusals that need ambiguous increments are left to the closure.
     if (op.kind == SearchOp::Kind::kRejected || op.pre == state.value) continue;
-    const __int128 missing = __int128{op.pre} - state.value;
-    const auto [low, high] = classes_of(missing);
-    if (low == high && !pairs) continue;
+    const auto [low, high] = classes_of(__int128{op.pre} - state.value);
+    if (low == high && !several) continue;
     if (is_covered(layer, s, i)) continue;
     bool found = false;
     for (size_t c = low; c < high; ++c) {
       if (!available(layer, s, c, state.value)) continue;
-      add_directed(layer, s, i, c, kNone, next);
+      add_directed(layer, s, i, {c, 1, kNone}, next);
       found = true;
     }
-    if (found || !pairs) continue;
-    for (size_t c = 0; c < classes_.size(); ++c) {
-      if (!available(layer, s, c, state.value)) continue;
-      const auto [low2, high2] = classes_of(missing - classes_[c].delta);
-      for (size_t c2 = low2; c2 < high2; ++c2) {
-        if (c2 == c || !available(layer, s, c2, state.value + classes_[c].delta)) continue;
-        add_directed(layer, s, i, c, c2, next);
-      }
+    if (!found && several) add_several(layer, s, i, next);
+  }
+}
+
+// The successors of state s that need more than one ambiguous increment for its i-th pending one.
+void StateSpace::add_several(Layer& layer, size_t s, size_t i, Layer& next) {
+  const State state = layer.states[s];  // a copy: `layer` may grow
+  const SearchOp& op = ops_[layer.pending[state.pending_begin + i]];
+  const __int128 missing = __int128{op.pre} - state.value;
+  for (size_t c = 0; c < classes_.size(); ++c) {
+    if (!available(layer, s, c, state.value)) continue;
+    if (const uint32_t count = equal_ones(layer, s, c, missing); count > 0) {
+      add_directed(layer, s, i, {c, count, kNone}, next);
+    }
+    const auto [low, high] = classes_of(missing - classes_[c].delta);
+    for (size_t c2 = low; c2 < high; ++c2) {
+      if (c2 == c || !available(layer, s, c2, state.value + classes_[c].delta)) continue;
+      add_directed(layer, s, i, {c, 1, c2}, next);
     }
   }
 }
 
-void StateSpace::add_directed(Layer& layer, size_t s, size_t i, size_t first_class,
-                              size_t second_class, Layer& next) {
+void StateSpace::add_directed(Layer& layer, size_t s, size_t i, const Batch& batch, Layer& next) {
   const uint32_t parent = layer.states[s].trail;
   const uint32_t p = layer.pending[layer.states[s].pending_begin + i];
   const bool is_increment = ops_[p].kind == SearchOp::Kind::kIncrement;
   load_scratch(layer, s, is_increment ? i : kNone);
-  use(first_class);
-  if (second_class != kNone) use(second_class);
+  for (uint32_t n = 0; n < batch.first_count; ++n) use(batch.first_class);
+  if (batch.second_class != kNone) use(batch.second_class);
   if (is_increment) {
     take_observers();
     take_increment(p);

@@ -86,6 +86,11 @@ class StateSpace {
   bool has_ambiguous() const { return !classes_.empty(); }
   size_t trail_count() const { return trails_.size(); }
 
+  // Keeps at most so many states that differ only in which ambiguous increments they spent; more of
+  // them say little new. Not exact, unless it is kNoLimit, which it is at first.
+  static constexpr size_t kNoLimit = ~size_t{0};
+  void set_variant_count_max(size_t count) { variant_count_max_ = count; }
+
   // The layer that holds only the state before everything. Its trail is not empty when there are
   // observers to be taken at once.
   void make_start(Layer& layer);
@@ -97,10 +102,10 @@ class StateSpace {
   void expand_completed(const Layer& layer, size_t s, Layer& next);
   // Adds to `layer` itself the successors of its state s by any one ambiguous increment.
   void expand_closure(Layer& layer, size_t s);
-  // Adds the successors of state s of `layer` that use one ambiguous increment (or two, with
-  // `pairs`) and then take a pending operation that needs them: to `next` if it is an increment,
-  // else to `layer`.
-  void expand_directed(Layer& layer, size_t s, bool pairs, Layer& next);
+  // Adds the successors of state s of `layer` that use one ambiguous increment (or, with `several`,
+  // some equal ones or one each of two classes) and then take a pending operation that needs them:
+  // to `next` if it is an increment, else to `layer`.
+  void expand_directed(Layer& layer, size_t s, bool several, Layer& next);
   // Leaves the `width` most promising states: those that spent the fewest ambiguous increments, and
   // of these, the ones that took what returns first.
   void cut(Layer& layer, size_t width) const;
@@ -116,6 +121,13 @@ class StateSpace {
     uint32_t parent;
     uint32_t begin;
     uint32_t end;
+  };
+
+  // Ambiguous increments used at once: some of one class, and one of another or none.
+  struct Batch {
+    size_t first_class;
+    uint32_t first_count;
+    size_t second_class;
   };
 
   void load_ops(const CounterOps& ops);
@@ -134,10 +146,12 @@ class StateSpace {
   void use(size_t c);
   std::pair<size_t, size_t> classes_of(__int128 delta) const;
   bool is_covered(const Layer& layer, size_t s, size_t i) const;
-  void add_directed(Layer& layer, size_t s, size_t i, size_t first_class, size_t second_class,
-                    Layer& next);
+  uint32_t equal_ones(const Layer& layer, size_t s, size_t c, __int128 missing) const;
+  void add_several(Layer& layer, size_t s, size_t i, Layer& next);
+  void add_directed(Layer& layer, size_t s, size_t i, const Batch& batch, Layer& next);
 
   const int64_t initial_;
+  size_t variant_count_max_ = kNoLimit;
   std::vector<SearchOp> ops_;  // by (invoke, ret, index)
   uint32_t lateness_shift_ = 0;
   std::vector<AmbiguousClass> classes_;  // by (delta, lower, upper)

@@ -174,20 +174,23 @@ class Refusals(unittest.TestCase):
 
     def test_bad_lines(self):
         good = lines_of(FINE)
-        self.refused(good + '{"client":1,"se', "history.jsonl:3: ")
+        self.refused(good + '{"client":1,"se', "history.jsonl:3: ", 'found `{"client":1,"se`',
+                     "expected one operation")
         self.refused(good + "\n" + lines_of([add(3, 1, 9, 8, 1, 2)]), "history.jsonl:4: ", "before")
         self.refused(good + lines_of([add(1, 1, 50, 60, 1, 2)]), "history.jsonl:3: ", "twice",
                      "line 1")
         self.refused(good + lines_of([add(1, 2, 5, 60, 1, 2)]), "history.jsonl:3: ", "at once")
-        self.refused(good.replace('"delta": 1', '"delta": 9223372036854775808'), ":1: ", "64 bits")
-        self.refused(good.replace('"ok"', '"fine"'), ":1: ", "must be one of")
+        self.refused(good.replace('"delta": 1', '"delta": 9223372036854775808'), ":1: ",
+                     "`9223372036854775808`", "64 bits")
+        self.refused(good.replace('"ok"', '"fine"'), ":1: ", '`"fine"`',
+                     "must be one of: ok, unknown, rejected, failed")
 
     def test_bad_lines_far_into_the_input(self):
         # Blocks are parsed one by one; what is wrong has the line number of the whole.
         many = [get(1, i, 10 * i, 10 * i + 5, 0) for i in range(1, 100_001)]
         text = lines_of(many)
         self.assertGreater(len(text), 9_000_000)
-        self.refused(text + "oops\n" + text, "history.jsonl:100001: not a JSON object")
+        self.refused(text + "oops\n" + text, "history.jsonl:100001: found `oops`, ")
         self.refused(text + lines_of([many[6]]), "history.jsonl:100001: ", "twice", "line 7")
 
     def test_what_cannot_be_read(self):

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -146,6 +147,17 @@ TEST(CheckerHandMade, ClockErrorWidens) {
   EXPECT_EQ(check_history(history, options).verdict, Verdict::kOk);
 }
 
+// Not even where the wrapped value happens to be the one that the counter starts with.
+TEST(CheckerHandMade, NothingStartsFromOutside64Bits) {
+  CheckOptions options;
+  options.initial = std::numeric_limits<int64_t>::min();
+  EXPECT_EQ(check_history(parse_history("-1->9223372036854775807 [0,1]"), options).verdict,
+            Verdict::kViolation);
+  options.initial = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(check_history(parse_history("+1->-9223372036854775808 [0,1]"), options).verdict,
+            Verdict::kViolation);
+}
+
 TEST(CheckerHandMade, UnknownSaysWhereAndWhy) {
   const History history = parse_history("+2->2 [0,9]; -1->1 [0,9]; +1->2 [0,9]; -2->0 [0,9]");
   CheckOptions options;
@@ -153,6 +165,7 @@ TEST(CheckerHandMade, UnknownSaysWhereAndWhy) {
   const CheckResult result = check_history(history, options);
   EXPECT_EQ(result.verdict, Verdict::kUnknown);
   EXPECT_NE(result.reason.find("budget"), std::string::npos) << result.reason;
+  EXPECT_FALSE(result.culprits.empty());
   EXPECT_EQ(check_history(history, {}).verdict, Verdict::kOk);
 }
 

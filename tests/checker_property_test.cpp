@@ -191,6 +191,30 @@ TEST(CheckerLongHistories, ManyNamesAndOperations) {
   EXPECT_EQ(std::count(result.culprits.begin(), result.culprits.end(), size_t{12'345}), 1);
 }
 
+// Long enough for the search's own sorting, with times on both sides of zero, many of them equal,
+// and lines in no order.
+TEST(CheckerLongHistories, BothSignsFromLinesInNoOrder) {
+  constexpr int64_t kCount = 12'000;
+  History history;
+  for (int64_t i = 0; i < kCount; ++i) {
+    Operation op;
+    op.client = static_cast<uint64_t>(i);
+    op.counter.push_back('c');
+    op.delta = i % 2 == 0 ? 3 : -2;
+    op.value = i / 2 + (i % 2 == 0 ? 3 : 1);
+    op.invoke_ns = 10 * (i / 4 - kCount / 8);  // four at a time
+    op.return_ns = op.invoke_ns + 9;
+    history.push_back(op);
+  }
+  TestRandom random(1);
+  for (size_t i = history.size(); i > 1; --i) {
+    std::swap(history[i - 1], history[random.next() % i]);
+  }
+  EXPECT_EQ(check_history(history, {}).verdict, Verdict::kOk);
+  history[5'000].value += 1;
+  EXPECT_EQ(check_history(history, {}).verdict, Verdict::kViolation);
+}
+
 TEST(CheckerLongHistories, OneStaleGetAmongAHundredThousand) {
   History history;
   for (uint64_t i = 0; i < 100'000; ++i) {

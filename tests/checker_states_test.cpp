@@ -65,5 +65,49 @@ TEST_F(CheckerStates, WhatSpentLessIsKept) {
   EXPECT_EQ(next_.states[1].spent_count, 0u);
 }
 
+TEST_F(CheckerStates, VariantsBeyondTheLimitAreDropped) {
+  space_.set_variant_count_max(1);
+  space_.expand_completed(detour_, 0, next_);
+  space_.expand_completed(direct_, 0, next_);
+  EXPECT_EQ(next_.states.size(), 1u);
+}
+
+// An increment 3 -> 5 that only three ambiguous +1 can lead up to.
+CounterOps ops_behind_three(int64_t last_invoke) {
+  CounterOps ops;
+  ops.completed.push_back({.pre = 3, .post = 5, .invoke = 0, .ret = 10, .index = 0});
+  for (uint32_t i = 1; i <= 3; ++i) {
+    ops.ambiguous.push_back({.delta = 1,
+                             .lower = kValueMin,
+                             .upper = kValueMax,
+                             .invoke = i == 3 ? last_invoke : 0,
+                             .index = i});
+  }
+  return ops;
+}
+
+size_t several_lead_up(int64_t last_invoke) {
+  const CounterOps ops = ops_behind_three(last_invoke);
+  StateSpace space(ops);
+  Layer start;
+  Layer next;
+  next.clear();
+  space.make_start(start);
+  space.expand_directed(start, 0, false, next);
+  EXPECT_TRUE(next.states.empty());  // one at a time does not lead there
+  space.expand_directed(start, 0, true, next);
+  for (const State& state : next.states) {
+    EXPECT_EQ(state.value, 5);
+    EXPECT_EQ(state.spent_count, 3u);
+  }
+  return next.states.size();
+}
+
+TEST(CheckerDirectedSteps, EqualOnesAreUsedTogether) {
+  EXPECT_EQ(several_lead_up(0), 1u);
+  EXPECT_EQ(several_lead_up(10), 1u);  // invoked just as the increment returns
+  EXPECT_EQ(several_lead_up(11), 0u);
+}
+
 }  // namespace
 }  // namespace tally::sim::checker

@@ -130,9 +130,9 @@ TEST(HistoryReader, EveryFieldIsNeededOnce) {
 }
 
 TEST(HistoryReader, ValuesAreOfTheirKindAndRange) {
-  EXPECT_THAT(error_with(R"("client":1)", R"("client":-1)"), HasSubstr("\"client\" is not an int"));
-  EXPECT_THAT(error_with(R"("seq":7)", R"("seq":7.0)"), HasSubstr("\"seq\" is not an int"));
-  EXPECT_THAT(error_with(R"("seq":7)", R"("seq":"7")"), HasSubstr("\"seq\" is not an int"));
+  EXPECT_THAT(error_with(R"("client":1)", R"("client":-1)"), HasSubstr("\"client\" is `-1`, not"));
+  EXPECT_THAT(error_with(R"("seq":7)", R"("seq":7.0)"), HasSubstr("\"seq\" is `7.0`, not"));
+  EXPECT_THAT(error_with(R"("seq":7)", R"("seq":"7")"), HasSubstr("\"seq\" is `\"7\"`, not"));
   EXPECT_THAT(error_with(R"("seq":7)", R"("seq":18446744073709551616)"), HasSubstr("\"seq\""));
   EXPECT_EQ(error_with(R"("seq":7)", R"("seq":18446744073709551615)"), "");
   EXPECT_EQ(error_with(R"("value":17)", R"("value":-9223372036854775808)"), "");
@@ -141,7 +141,8 @@ TEST(HistoryReader, ValuesAreOfTheirKindAndRange) {
   EXPECT_THAT(error_with(R"("delta":5)", R"("delta":05)"), HasSubstr("\"delta\""));
   EXPECT_THAT(error_with(R"("return":1890)", R"("return":nil)"), HasSubstr("\"return\""));
   EXPECT_THAT(error_with(R"("return":1890)", R"("return":nulls)"), HasSubstr(":1: "));
-  EXPECT_THAT(error_with(R"("op":"add")", R"("op":"incr")"), HasSubstr("add, get"));
+  EXPECT_THAT(error_with(R"("op":"add")", R"("op":"incr")"),
+              HasSubstr("`\"incr\"`; it must be one of: add, get"));
   EXPECT_THAT(error_with(R"("op":"add")", R"("op":1)"), HasSubstr("add, get"));
   EXPECT_THAT(error_with(R"("status":"ok")", R"("status":"fail")"), HasSubstr("one of: ok, unk"));
 }

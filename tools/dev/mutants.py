@@ -97,7 +97,8 @@ def judge(mutant, jobs):
 
 def main():
     parser = argparse.ArgumentParser(prog="dev mutants", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--only", metavar="TEXT", default="", help="those whose file has TEXT in it")
+    parser.add_argument("--only", metavar="TEXT", default="",
+                        help="those with TEXT in their file's name")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="J")
     arguments = parser.parse_args()
     bugs.WORK = bugs.TOP / "build" / "mutants"
