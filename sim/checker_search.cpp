@@ -80,10 +80,17 @@ class Search {
     for (State& state : layer.states) state.trail = 0;
   }
 
-  bool spend() {
-    if (*budget_ == 0 || space_.trail_count() > kTrailCountMax) return false;
-    --*budget_;
+  bool spend(uint64_t state_count = 1) {
+    if (*budget_ < state_count || space_.trail_count() > kTrailCountMax) return false;
+    *budget_ -= state_count;
     return true;
+  }
+
+  // Directed steps by several ambiguous increments look at all pairs of a pending operation and a
+  // class: about as much work as so many states.
+  uint64_t several_cost(const State& state) const {
+    constexpr uint64_t kPairsPerState = 256;
+    return state.pending_count * space_.class_count() / kPairsPerState;
   }
 
   // Makes the only state of layer_ final.
@@ -167,7 +174,7 @@ class Search {
   }
 
   // Fills next_layer_ from layer_. False when the budget is spent.
-  bool expand_beam(size_t width, bool pairs) {
+  bool expand_beam(size_t width, bool several) {
     next_layer_.clear();
     for (size_t s = 0; s < layer_.states.size(); ++s) {
       if (!spend()) return false;
@@ -180,10 +187,12 @@ class Search {
       // Those that a get made necessary come on top; their own increments are still to be tried.
       if (s >= state_count) space_.expand_completed(layer_, s, next_layer_);
       if (layer_.states[s].spent_count >= spent_cap) continue;
-      space_.expand_directed(layer_, s, pairs, next_layer_);
+      if (several && !spend(several_cost(layer_.states[s]))) return false;
+      space_.expand_directed(layer_, s, several, next_layer_);
     }
-    if (!next_layer_.states.empty() || pairs) return true;
+    if (!next_layer_.states.empty() || several) return true;
     for (size_t s = 0; s < layer_.states.size(); ++s) {
+      if (!spend(several_cost(layer_.states[s]))) return false;
       space_.expand_directed(layer_, s, true, next_layer_);
     }
     return true;

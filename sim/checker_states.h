@@ -84,6 +84,7 @@ class StateSpace {
 
   const std::vector<SearchOp>& ops() const { return ops_; }
   bool has_ambiguous() const { return !classes_.empty(); }
+  size_t class_count() const { return classes_.size(); }  // of ambiguous increments
   size_t trail_count() const { return trails_.size(); }
 
   // Keeps at most so many states that differ only in which ambiguous increments they spent; more of
