@@ -127,6 +127,13 @@ TEST_F(VerifyLinearization, RefusesEverythingElse) {
   expect_wrong({1, 0, 3}, "returned before an operation ahead of it");
 }
 
+TEST_F(VerifyLinearization, RefusalsHaveTheirTimeToo) {
+  history_[3].return_ns = 6;  // touches the get that is ahead of it
+  EXPECT_EQ(verify_linearization(history_, {}, {0, 1, 3}), "");
+  history_[3].return_ns = 5;
+  expect_wrong({0, 1, 3}, "returned before an operation ahead of it");
+}
+
 TEST_F(VerifyLinearization, RefusesScatteredCounters) {
   history_[3].counter.push_back('2');
   history_[3].upper = -1;
