@@ -97,8 +97,8 @@ def judge(mutant, jobs):
 
 def main():
     parser = argparse.ArgumentParser(prog="dev mutants", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--only", metavar="TEXT", default="",
-                        help="those with TEXT in their file's name")
+    parser.add_argument("--only", action="append", metavar="TEXT",
+                        help="those with TEXT in their file's name or line; may be repeated")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="J")
     arguments = parser.parse_args()
     bugs.WORK = bugs.TOP / "build" / "mutants"
@@ -116,7 +116,8 @@ def main():
         if noticed := failing_test():
             bugs.say(f"mutants: the copy without any defect fails {noticed}")
             return 3
-        mutants = [one for one in read_list() if arguments.only in one.file]
+        mutants = [one for one in read_list()
+                   if any(text in str(one) for text in arguments.only or [""])]
         expected_count = 0
         for mutant in mutants:
             expected, text = judge(mutant, arguments.jobs)
