@@ -18,7 +18,7 @@ namespace tally::sim {
 
 class Digest {
  public:
-  static constexpr uint64_t kCheckpointInterval = 1024;  // events
+  static constexpr uint64_t kCheckpointInterval = 64;  // events
 
   void fold(uint64_t word) {
     if (used_ == words_.size()) flush();

@@ -246,10 +246,25 @@ std::vector<Fault> draw_plan(uint64_t seed, const Params& params) {
   }
 }
 
-std::string complete_plan(std::vector<Fault>& plan, const Params& params) {
+std::vector<int64_t> draw_core(uint64_t seed, const Params& params) {
+  // Those with the smallest draws.
+  std::vector<std::pair<uint64_t, int64_t>> drawn;
+  for (int64_t node = 1; node <= params.nodes(); ++node) {
+    const auto key = static_cast<uint64_t>(node - 1);
+    drawn.emplace_back(draw(seed, static_cast<uint64_t>(Stream::kPhase), key), node);
+  }
+  std::sort(drawn.begin(), drawn.end());
+  std::vector<int64_t> core;
+  for (size_t i = 0; i < drawn.size() / 2 + 1; ++i) core.push_back(drawn[i].second);
+  std::sort(core.begin(), core.end());
+  return core;
+}
+
+std::string complete_plan(std::vector<Fault>& plan, const Params& params, size_t& culprit) {
   std::set<int64_t> ids;
   int64_t position = 0;
   for (Fault& fault : plan) {
+    culprit = static_cast<size_t>(position);
     ++position;
     if (!fault.has_id()) fault.set_id(position);
     if (!ids.insert(fault.id()).second) return fmt::format("two faults have id {}", fault.id());

@@ -13,9 +13,12 @@ namespace tally::sim {
 // its own number, so leaving one out changes no other.
 std::vector<Fault> draw_plan(uint64_t seed, const Params& params);
 
+// The nodes of the liveness phase: a quorum of the smallest size, sorted, 1-based.
+std::vector<int64_t> draw_core(uint64_t seed, const Params& params);
+
 // Gives missing ids by position and checks every entry against the cluster. Empty, or the first
-// thing that is wrong, naming the entry and the field.
-std::string complete_plan(std::vector<Fault>& plan, const Params& params);
+// thing that is wrong, naming the entry and the field; `culprit` is then the entry's position.
+std::string complete_plan(std::vector<Fault>& plan, const Params& params, size_t& culprit);
 
 // "fault 3: crash n2 for 400 ms", for the trace.
 std::string fault_text(const Fault& fault);

@@ -1,10 +1,9 @@
 #include "sim/scenario.h"
 
 #include <fmt/format.h>
-#include <google/protobuf/io/tokenizer.h>
-#include <google/protobuf/text_format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "sim/params.h"
@@ -12,25 +11,6 @@
 
 namespace tally::sim {
 namespace {
-
-// Keeps the first error, with its place counted from 1.
-class FirstError final : public google::protobuf::io::ErrorCollector {
- public:
-  explicit FirstError(std::string_view name) : name_(name) {}
-  void AddError(int line, int column, const std::string& message) override {
-    if (!text_.empty()) return;
-    text_ = line < 0 ? fmt::format("{}: {}", name_, message)
-                     : fmt::format("{}:{}:{}: {}", name_, line + 1, column + 1, message);
-  }
-  void AddWarning(int line, int column, const std::string& message) override {
-    AddError(line, column, message);
-  }
-  const std::string& text() const { return text_; }
-
- private:
-  const std::string name_;
-  std::string text_;
-};
 
 std::string core_error(const std::vector<int64_t>& core, int64_t nodes) {
   std::set<int64_t> seen;
@@ -63,26 +43,87 @@ bool is_note(const std::string& name) {
   return std::find(std::begin(kNoteNames), std::end(kNoteNames), name) != std::end(kNoteNames);
 }
 
-std::string expect_error(const Scenario& scenario, int64_t nodes) {
-  for (const Expect& expect : scenario.expect()) {
-    if (expect.has_violation() && !is_oracle(expect.violation())) {
-      return fmt::format("expect.violation names '{}', which is no oracle (one of: {})",
-                         expect.violation(), fmt::join(kOracleNames, ", "));
-    }
-    if (expect.leader_within_ms() < 0) return "expect.leader_within_ms is below 0";
-    if (expect.committed_min() < 0) return "expect.committed_min is below 0";
-    for (const auto* notes : {&expect.seen(), &expect.never_seen()}) {
-      for (const std::string& name : *notes) {
-        if (!is_note(name)) {
-          return fmt::format("expect names '{}', which is no note (core/note.h has them)", name);
-        }
+std::string expect_error(const Expect& expect, int64_t nodes) {
+  if (expect.has_violation() && !is_oracle(expect.violation())) {
+    return fmt::format("expect.violation names '{}', which is no oracle (one of: {})",
+                       expect.violation(), fmt::join(kOracleNames, ", "));
+  }
+  if (expect.has_clause() && !expect.has_violation()) {
+    return "expect.clause belongs to an expect.violation, which is missing";
+  }
+  if (expect.leader_within_ms() < 0) return "expect.leader_within_ms is below 0";
+  if (expect.committed_min() < 0) return "expect.committed_min is below 0";
+  for (const auto* notes : {&expect.seen(), &expect.never_seen()}) {
+    for (const std::string& name : *notes) {
+      if (!is_note(name)) {
+        return fmt::format("expect names '{}', which is no note (core/note.h has them)", name);
       }
     }
-    for (const int64_t node : expect.leader_among()) {
-      if (node < 1 || node > nodes) {
-        return fmt::format("expect.leader_among names node {}; there are {}", node, nodes);
-      }
+  }
+  for (const int64_t node : expect.leader_among()) {
+    if (node < 1 || node > nodes) {
+      return fmt::format("expect.leader_among names node {}; there are {}", node, nodes);
     }
+  }
+  return {};
+}
+
+std::string noise_error(const NoiseEvent& noise, int64_t nodes) {
+  for (const int64_t node : {noise.from(), noise.to()}) {
+    if (node < 1 || node > nodes) {
+      return fmt::format("names node {}; the cluster has nodes 1 .. {}", node, nodes);
+    }
+  }
+  if (noise.from() == noise.to()) return fmt::format("goes from node {} to itself", noise.to());
+  if (noise.ordinal() < 1) return "needs an ordinal of at least 1";
+  if (!noise.has_effect()) return "has no effect (as in: effect: LOSE)";
+  return {};
+}
+
+std::string operation_error(const ClientOperation& operation, const Params::Workload& workload) {
+  if (operation.client() < 0 || operation.client() >= workload.clients()) {
+    return fmt::format("is of client {}; workload.clients is {}, so clients are 0 .. {}",
+                       operation.client(), workload.clients(), workload.clients() - 1);
+  }
+  if (operation.lane() < 0 || operation.lane() >= workload.pipeline()) {
+    return fmt::format("is in lane {}; workload.pipeline is {}, so lanes are 0 .. {}",
+                       operation.lane(), workload.pipeline(), workload.pipeline() - 1);
+  }
+  if (operation.at_us() < 0) return "has a negative at_us";
+  if (operation.counter().empty() || operation.counter().size() > 255) {
+    return "needs a counter, a name of 1 to 255 bytes";
+  }
+  if (operation.counter() == "liveness") {
+    return "uses the counter 'liveness', which the liveness phase writes to";
+  }
+  if (operation.get() == operation.has_add()) return "needs one of get: true and add";
+  if (operation.get() && (operation.has_lower() || operation.has_upper())) {
+    return "bounds a read; lower and upper go with add";
+  }
+  return {};
+}
+
+// All deltas of one counter share a sign: that is what lets sums and histories be judged.
+std::string signs_error(const Scenario& scenario, int& culprit) {
+  std::map<std::string, bool> negative;
+  for (culprit = 0; culprit < scenario.operation_size(); ++culprit) {
+    const ClientOperation& operation = scenario.operation(culprit);
+    if (operation.get() || operation.add() == 0) continue;
+    const auto [first, added] = negative.emplace(operation.counter(), operation.add() < 0);
+    if (first->second == (operation.add() < 0)) continue;
+    return fmt::format("operation {} adds {} to {}, whose other increments have the other sign",
+                       culprit + 1, operation.add(), operation.counter());
+  }
+  return {};
+}
+
+// Checks all items of a repeated field. Empty, or the first thing wrong with one, numbered from 1.
+template <class Items, class Check>
+std::string first_error(const Items& items, std::string_view prefix, int& culprit, Check check) {
+  for (culprit = 0; culprit < items.size(); ++culprit) {
+    const std::string error = check(items[culprit]);
+    if (error.empty()) continue;
+    return prefix.empty() ? error : fmt::format("{} {} {}", prefix, culprit + 1, error);
   }
   return {};
 }
@@ -127,21 +168,24 @@ std::string unmet(const Expect& expect, const RunResult& result) {
 
 }  // namespace
 
-std::string parse_scenario(std::string_view text, std::string_view name, Scenario& scenario) {
-  FirstError error(name);
-  google::protobuf::TextFormat::Parser parser;
-  parser.RecordErrorsTo(&error);
-  scenario.Clear();
-  const bool parsed = parser.ParseFromString(std::string(text), &scenario);
-  if (!error.text().empty()) return error.text();
-  return parsed ? std::string() : fmt::format("{}: does not parse", name);
+std::string parse_scenario(std::string_view text, std::string_view name, Scenario& scenario,
+                           TextPlaces* places) {
+  return parse_text(text, name, UnknownFields::kRefused, scenario, places);
 }
 
 std::string make_run_spec(const Scenario& scenario, uint64_t seed,
-                          const std::vector<std::string>& assignments, RunSpec& spec) {
+                          const std::vector<std::string>& assignments, RunSpec& spec,
+                          ScenarioPart* culprit) {
+  ScenarioPart ignored;
+  ScenarioPart& part = culprit == nullptr ? ignored : *culprit;
+  const auto about = [&](const char* field, int index, std::string error) {
+    part = {field, index, {}};
+    return error;
+  };
   constexpr int64_t kSeedMax = (int64_t{1} << 53) - 1;
   if (scenario.seed() < 0 || scenario.seed() > kSeedMax) {
-    return fmt::format("seed is {}; it must lie within 0 .. {}", scenario.seed(), kSeedMax);
+    return about("seed", -1,
+                 fmt::format("seed is {}; it must lie within 0 .. {}", scenario.seed(), kSeedMax));
   }
   spec.seed = seed;
   spec.params = scenario.swarm() ? draw_params(seed) : calm_params();
@@ -151,15 +195,43 @@ std::string make_run_spec(const Scenario& scenario, uint64_t seed,
     if (!error.empty()) return error;
   }
   std::string error = params_error(spec.params);
-  if (!error.empty()) return error;
+  if (!error.empty()) {
+    part = {"params", -1, error.substr(0, error.find(' '))};
+    return error;
+  }
   spec.plan = draw_plan(seed, spec.params);
+  const auto drawn_count = static_cast<int>(spec.plan.size());
   spec.plan.insert(spec.plan.end(), scenario.fault().begin(), scenario.fault().end());
-  error = complete_plan(spec.plan, spec.params);
-  if (!error.empty()) return error;
+  size_t position = 0;
+  error = complete_plan(spec.plan, spec.params, position);
+  if (!error.empty()) return about("fault", static_cast<int>(position) - drawn_count, error);
+  const int64_t nodes = spec.params.nodes();
   spec.core.assign(scenario.core().begin(), scenario.core().end());
-  error = core_error(spec.core, spec.params.nodes());
-  if (!error.empty()) return error;
-  return expect_error(scenario, spec.params.nodes());
+  error = core_error(spec.core, nodes);
+  if (!error.empty()) return about("core", 0, error);
+  if (spec.core.empty()) spec.core = draw_core(seed, spec.params);
+  int index = 0;
+  spec.noise.assign(scenario.noise().begin(), scenario.noise().end());
+  error = first_error(scenario.noise(), "noise", index,
+                      [&](const NoiseEvent& noise) { return noise_error(noise, nodes); });
+  if (!error.empty()) return about("noise", index, error);
+  spec.operations.assign(scenario.operation().begin(), scenario.operation().end());
+  error = first_error(scenario.operation(), "operation", index, [&](const ClientOperation& one) {
+    return operation_error(one, spec.params.workload());
+  });
+  if (error.empty()) error = signs_error(scenario, index);
+  if (!error.empty()) return about("operation", index, error);
+  error = first_error(scenario.expect(), "", index,
+                      [&](const Expect& expect) { return expect_error(expect, nodes); });
+  if (!error.empty()) return about("expect", index, error);
+  return {};
+}
+
+std::string place_of(const ScenarioPart& part, const TextPlaces& places) {
+  if (part.field.empty()) return {};
+  std::string path = part.field;
+  if (!part.path.empty() && !places.of(path + "." + part.path).empty()) path += "." + part.path;
+  return places.of(path, std::max(0, part.index));
 }
 
 Scenario swarm_scenario() {
@@ -170,11 +242,15 @@ Scenario swarm_scenario() {
 
 void apply_expectations(const Scenario& scenario, RunResult& result) {
   std::string expected_violation;
+  std::string expected_clause;
   for (const Expect& expect : scenario.expect()) {
-    if (expect.has_violation()) expected_violation = expect.violation();
+    if (!expect.has_violation()) continue;
+    expected_violation = expect.violation();
+    expected_clause = expect.clause();
   }
   if (!expected_violation.empty()) {
-    const bool fired = result.violation && result.violation->oracle == expected_violation;
+    const bool fired = result.violation && result.violation->oracle == expected_violation &&
+                       (expected_clause.empty() || result.violation->clause == expected_clause);
     if (fired) {
       result.verdict = RunResult::Verdict::kOk;
       result.violation.reset();
@@ -204,14 +280,14 @@ Scenario spelled_out(const RunSpec& spec) {
   // The plan is spelled out, so none is drawn again.
   scenario.mutable_params()->mutable_faults()->set_interval_ms(0);
   for (const Fault& fault : spec.plan) *scenario.add_fault() = fault;
-  for (const int64_t node : spec.core) scenario.add_core(node);
+  for (const int64_t node : spec.core.empty() ? draw_core(spec.seed, spec.params) : spec.core) {
+    scenario.add_core(node);
+  }
+  for (const NoiseEvent& noise : spec.noise) *scenario.add_noise() = noise;
+  for (const ClientOperation& operation : spec.operations) *scenario.add_operation() = operation;
   return scenario;
 }
 
-std::string scenario_text(const Scenario& scenario) {
-  std::string text;
-  google::protobuf::TextFormat::PrintToString(scenario, &text);
-  return text;
-}
+std::string scenario_text(const Scenario& scenario) { return print_text(scenario); }
 
 }  // namespace tally::sim

@@ -1,6 +1,5 @@
 // Scenarios: named runs as text-format protobuf (sim/scenario.proto), and how a seed, a scenario
-// and
-// --set options together make a RunSpec.
+// and --set options together make a RunSpec.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +8,31 @@
 #include <vector>
 
 #include "sim/scenario.pb.h"
+#include "sim/text_format.h"
 #include "sim/world.h"
 
 namespace tally::sim {
 
+// A part of a scenario that something is wrong with.
+struct ScenarioPart {
+  std::string field;  // of Scenario; empty: none in particular, or not of the text
+  int index = -1;     // which of a repeated field, from 0
+  std::string path;   // field `params`: the parameter
+};
+
 // Reads a scenario. Empty, or what is wrong as "name:line:column: reason".
-std::string parse_scenario(std::string_view text, std::string_view name, Scenario& scenario);
+std::string parse_scenario(std::string_view text, std::string_view name, Scenario& scenario,
+                           TextPlaces* places = nullptr);
 
 // The run that `seed` makes of the scenario (an empty scenario with swarm set is a plain seed),
-// with `assignments` ("path=value") over it. Empty, or the first thing that does not fit.
+// with `assignments` ("path=value") over it. Empty, or the first thing that does not fit, and the
+// part of the scenario it is about.
 std::string make_run_spec(const Scenario& scenario, uint64_t seed,
-                          const std::vector<std::string>& assignments, RunSpec& spec);
+                          const std::vector<std::string>& assignments, RunSpec& spec,
+                          ScenarioPart* culprit = nullptr);
+
+// "name:line:column: " of the part, or of what comes closest; empty when the text does not have it.
+std::string place_of(const ScenarioPart& part, const TextPlaces& places);
 
 // The scenario of a plain seed: everything is drawn.
 Scenario swarm_scenario();

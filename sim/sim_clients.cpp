@@ -36,8 +36,10 @@ Duration ms(int64_t count) { return Duration(count * 1'000'000); }
 
 }  // namespace
 
-SimClients::SimClients(uint64_t seed, const Params& params, EventQueue& queue, SimNetwork& network)
-    : seed_(seed), params_(params), queue_(queue), network_(network) {
+SimClients::SimClients(uint64_t seed, const Params& params,
+                       const std::vector<ClientOperation>& given, EventQueue& queue,
+                       SimNetwork& network)
+    : seed_(seed), params_(params), queue_(queue), network_(network), drawn_(given.empty()) {
   draw_names();
   const auto& workload = params_.workload();
   clients_.resize(static_cast<size_t>(workload.clients()) + 1);
@@ -59,8 +61,13 @@ SimClients::SimClients(uint64_t seed, const Params& params, EventQueue& queue, S
     client.breaking.resize(config.nodes.size());
     const auto lanes = prober ? 1 : static_cast<uint64_t>(workload.pipeline());
     for (uint64_t lane = 0; lane < lanes; ++lane) {
-      client.lanes.push_back(Lane{number * kLanesPerClient + lane + 1, 0, false, {}});
+      client.lanes.push_back(Lane{number * kLanesPerClient + lane + 1, 0, false, {}, {}});
     }
+  }
+  for (const ClientOperation& operation : given) {
+    clients_[static_cast<size_t>(operation.client())]
+        .lanes[static_cast<size_t>(operation.lane())]
+        .given.push_back(operation);
   }
 }
 
@@ -102,6 +109,12 @@ void SimClients::schedule_next(uint32_t client, uint64_t lane_number) {
   const auto& workload = params_.workload();
   const Lane& lane = clients_[client].lanes[lane_number];
   const uint64_t operation = lane.sequence + 1;
+  if (!drawn_) {
+    if (lane.sequence == lane.given.size()) return;
+    const VirtualTime at(std::chrono::microseconds(lane.given[lane.sequence].at_us()));
+    queue_.push(std::max(at, queue_.now()), EventKind::kClientOperation, client, lane_number);
+    return;
+  }
   Duration pause(
       static_cast<int64_t>(scale(bits(lane.number, operation, kThink),
                                  static_cast<uint64_t>(workload.think_us_max()) * 1000)));
@@ -134,16 +147,54 @@ Operation SimClients::draw_operation(const Lane& lane) const {
   return operation;
 }
 
+Operation SimClients::given_operation(const Lane& lane) {
+  const ClientOperation& given = lane.given[lane.sequence - 1];
+  Operation operation;
+  operation.client = lane.number;
+  operation.sequence = lane.sequence;
+  operation.counter = given.counter();
+  operation.kind = given.get() ? Operation::Kind::kGet : Operation::Kind::kAdd;
+  operation.delta = given.add();
+  if (given.has_lower()) operation.lower = given.lower();
+  if (given.has_upper()) operation.upper = given.upper();
+  return operation;
+}
+
+ClientOperation SimClients::as_data(const Begun& begun) {
+  const Operation& operation = begun.operation;
+  ClientOperation data;
+  data.set_client(begun.client);
+  if (begun.lane > 0) data.set_lane(static_cast<int64_t>(begun.lane));
+  data.set_at_us(begun.at.time_since_epoch().count() / 1000);
+  data.set_counter(operation.counter);
+  if (operation.kind == Operation::Kind::kGet) {
+    data.set_get(true);
+    return data;
+  }
+  data.set_add(operation.delta);
+  if (operation.lower) data.set_lower(*operation.lower);
+  if (operation.upper) data.set_upper(*operation.upper);
+  return data;
+}
+
+std::vector<ClientOperation> SimClients::begun() const {
+  std::vector<ClientOperation> all;
+  for (const Begun& begun : begun_) all.push_back(as_data(begun));
+  return all;
+}
+
 void SimClients::on_operation(uint32_t number, uint64_t lane_number) {
   SimClient& client = clients_[number];
   Lane& lane = client.lanes[lane_number];
-  const auto limit = static_cast<uint64_t>(params_.workload().operations_max());
+  const auto limit =
+      drawn_ ? static_cast<uint64_t>(params_.workload().operations_max()) : lane.given.size();
   if (stopped_ || (limit > 0 && lane.sequence >= limit)) return;
   CHECK(!lane.open);
   ++lane.sequence;
-  lane.operation = draw_operation(lane);
+  lane.operation = drawn_ ? draw_operation(lane) : given_operation(lane);
   lane.open = true;
   const Operation& operation = lane.operation;
+  begun_.push_back({number, lane_number, queue_.now(), operation});
   if (operation.kind == Operation::Kind::kGet) {
     client.client->start(now(), lane_number, Client::Get{operation.counter});
   } else {

@@ -23,7 +23,10 @@ namespace tally::sim {
 class SimClients {
  public:
   // Client `params.clients` (the last one) is the prober of the liveness phase.
-  SimClients(uint64_t seed, const Params& params, EventQueue& queue, SimNetwork& network);
+  // `given` replaces the drawn operations unless it is empty. REQUIRES: clients and lanes that
+  // exist.
+  SimClients(uint64_t seed, const Params& params, const std::vector<ClientOperation>& given,
+             EventQueue& queue, SimNetwork& network);
 
   // Schedules the first operation of every lane.
   void start();
@@ -56,6 +59,8 @@ class SimClients {
     uint64_t total() const { return ok + unknown + rejected + failed; }
   };
   const Counts& counts() const { return counts_; }
+  // The operations that began, in that order, as data that the constructor takes.
+  std::vector<ClientOperation> begun() const;
   uint32_t client_count() const { return static_cast<uint32_t>(clients_.size()); }
 
  private:
@@ -64,6 +69,7 @@ class SimClients {
     uint64_t sequence = 0;
     bool open = false;
     Operation operation;
+    std::vector<ClientOperation> given;
   };
   struct SimClient {
     std::optional<Client> client;
@@ -71,6 +77,12 @@ class SimClients {
     VirtualTime timer_at = VirtualTime::max();
     uint64_t timer_generation = 0;
     std::vector<bool> breaking;  // by node: a broken connection is about to be noticed
+  };
+  struct Begun {
+    uint32_t client;
+    uint64_t lane;
+    VirtualTime at;
+    Operation operation;
   };
   // The character of a name, drawn once.
   struct Name {
@@ -86,6 +98,8 @@ class SimClients {
   bool percent(uint64_t bits, int64_t percent) const;
   void draw_names();
   Operation draw_operation(const Lane& lane) const;
+  static Operation given_operation(const Lane& lane);
+  static ClientOperation as_data(const Begun& begun);
   void flush(uint32_t client);
   void record(const Client::Done& done, Lane& lane);
   void schedule_next(uint32_t client, uint64_t lane);
@@ -99,8 +113,10 @@ class SimClients {
   std::vector<SimClient> clients_;
   bool stopped_ = false;
   bool probe_done_ = false;
+  const bool drawn_;  // the workload; else it was given
   History history_;
   Counts counts_;
+  std::vector<Begun> begun_;
 };
 
 }  // namespace tally::sim

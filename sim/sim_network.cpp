@@ -22,6 +22,17 @@ int64_t wire_bytes(const Envelope& envelope) {
   return bytes;
 }
 
+NetworkAspect aspect_of(NoiseEvent::Effect effect) {
+  switch (effect) {
+    case NoiseEvent::LOSE: return NetworkAspect::kLoss;
+    case NoiseEvent::DELAY: return NetworkAspect::kTail;
+    case NoiseEvent::DUPLICATE: return NetworkAspect::kDuplicate;
+    case NoiseEvent::REPLAY: return NetworkAspect::kReplay;
+    case NoiseEvent::CORRUPT: return NetworkAspect::kCorrupt;
+  }
+  CHECK(false, "no such effect");
+}
+
 }  // namespace
 
 SimNetwork::SimNetwork(uint64_t seed, const Params::Network& params, uint32_t node_count,
@@ -41,12 +52,39 @@ uint64_t SimNetwork::bits(uint32_t link_number, uint64_t ordinal, NetworkAspect 
 
 bool SimNetwork::happens(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect,
                          int64_t ppm) {
-  if (ppm == 0) return false;
-  if (scale(bits(link_number, ordinal, aspect), kMillion) >= static_cast<uint64_t>(ppm)) {
-    return false;
-  }
+  const bool drawn =
+      ppm > 0 && scale(bits(link_number, ordinal, aspect), kMillion) < static_cast<uint64_t>(ppm);
+  if (!drawn && !is_forced(link_number, ordinal, aspect)) return false;
   if (aspect != NetworkAspect::kCodec) noise_.push_back({link_number, ordinal, aspect});
   return true;
+}
+
+bool SimNetwork::is_forced(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const {
+  if (forced_.empty() || healed_) return false;
+  // What is to be corrupted must travel as bytes.
+  if (aspect == NetworkAspect::kCodec) aspect = NetworkAspect::kCorrupt;
+  return std::binary_search(forced_.begin(), forced_.end(), Noise{link_number, ordinal, aspect});
+}
+
+void SimNetwork::force(const std::vector<NoiseEvent>& noise) {
+  for (const NoiseEvent& event : noise) {
+    forced_.push_back(
+        {static_cast<uint32_t>(event.from() - 1) * side_ + static_cast<uint32_t>(event.to() - 1),
+         static_cast<uint64_t>(event.ordinal()), aspect_of(event.effect())});
+  }
+  std::sort(forced_.begin(), forced_.end());
+}
+
+NoiseEvent SimNetwork::noise_event(const Noise& noise) const {
+  NoiseEvent event;
+  event.set_from(noise.link / side_ + 1);
+  event.set_to(noise.link % side_ + 1);
+  event.set_ordinal(static_cast<int64_t>(noise.ordinal));
+  for (int effect = NoiseEvent::Effect_MIN; effect <= NoiseEvent::Effect_MAX; ++effect) {
+    const auto candidate = static_cast<NoiseEvent::Effect>(effect);
+    if (aspect_of(candidate) == noise.effect) event.set_effect(candidate);
+  }
+  return event;
 }
 
 Duration SimNetwork::latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) {

@@ -10,6 +10,7 @@
 // an effect whose probability is zero.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -22,11 +23,13 @@
 
 namespace tally::sim {
 
-// Background noise that fired, for replay without its probabilities.
+// Background noise that fired or is to fire, for replay without its probabilities.
 struct Noise {
   uint32_t link;
   uint64_t ordinal;
   NetworkAspect effect;
+
+  friend auto operator<=>(const Noise&, const Noise&) = default;
 };
 
 class SimNetwork {
@@ -34,6 +37,9 @@ class SimNetwork {
   // Nodes are endpoints 0 .. nodes-1 inside, clients follow. `queue` outlives the network.
   SimNetwork(uint64_t seed, const Params::Network& params, uint32_t node_count,
              uint32_t client_count, GroupId group, EventQueue& queue);
+
+  // Noise that happens for certain, whatever the probabilities draw. REQUIRES: nodes that exist.
+  void force(const std::vector<NoiseEvent>& noise);
 
   // Takes a message for delivery, later or never.
   void send(Envelope&& envelope);
@@ -65,6 +71,8 @@ class SimNetwork {
 
   uint64_t corrupted_count() const { return corrupted_count_; }
   const std::vector<Noise>& noise() const { return noise_; }
+  // The same as data that `force` takes.
+  NoiseEvent noise_event(const Noise& noise) const;
   // What the codec got wrong, if ever: a corrupted frame accepted, or a message that changed.
   const std::string& codec_error() const { return codec_error_; }
 
@@ -86,6 +94,7 @@ class SimNetwork {
   Link& link(uint32_t from, uint32_t to) { return links_[from * side_ + to]; }
   uint64_t bits(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const;
   bool happens(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect, int64_t ppm);
+  bool is_forced(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const;
   Duration latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect);
   void deliver(Envelope&& envelope, uint32_t link_number, Duration after, bool in_order);
   bool pass_codec(Envelope& envelope, uint32_t link_number, uint64_t ordinal);
@@ -102,6 +111,7 @@ class SimNetwork {
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_slots_;
   std::vector<Noise> noise_;
+  std::vector<Noise> forced_;  // sorted
   uint64_t corrupted_count_ = 0;
   std::string codec_error_;
   std::string frame_;  // reused

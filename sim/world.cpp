@@ -29,12 +29,13 @@ World::World(const RunSpec& spec)
       network_(spec.seed, spec.params.network(), static_cast<uint32_t>(spec.params.nodes()),
                static_cast<uint32_t>(spec.params.workload().clients() + 1), kGroup, queue_),
       machine_env_{spec.seed, spec_.params, queue_, network_, oracles_},
-      clients_(spec.seed, spec.params, queue_, network_),
+      clients_(spec.seed, spec.params, spec.operations, queue_, network_),
       narrator_(spec.trace),
       ongoing_(spec.plan.size()) {
   for (uint32_t number = 0; number < spec.params.nodes(); ++number) {
     machines_.push_back(std::make_unique<Machine>(machine_env_, number));
   }
+  network_.force(spec.noise);
   result_.seed = spec.seed;
   result_.notes.resize(kNoteCount);
   result_.faults_fired.resize(FaultKind_MAX + 1);
@@ -217,11 +218,21 @@ RunResult World::result() {
   result_.sim_time = queue_.now().time_since_epoch();
   result_.ops = clients_.counts();
   result_.frames_corrupted = network_.corrupted_count();
+  if (spec_.record) fill_record();
   if (oracles_.violation()) {
     result_.violation = oracles_.violation();
     result_.verdict = RunResult::Verdict::kViolation;
   }
   return std::move(result_);
+}
+
+void World::fill_record() {
+  RunRecord& record = result_.record;
+  for (const Noise& noise : network_.noise()) *record.add_noise() = network_.noise_event(noise);
+  for (const ClientOperation& operation : clients_.begun()) *record.add_operation() = operation;
+  for (const Ongoing& fault : ongoing_) {
+    record.add_begun_ns(fault.begun ? fault.begun_at.time_since_epoch().count() : -1);
+  }
 }
 
 RunResult World::result_of_failed_check(const std::string& message) {
@@ -235,9 +246,11 @@ RunResult World::result_of_failed_check(const std::string& message) {
   result_.violation = Violation{"check", clause, message, event_count_};
   result_.verdict = RunResult::Verdict::kViolation;
   result_.digest = digest_.value();
+  result_.checkpoints = digest_.checkpoints();
   result_.event_count = event_count_;
   result_.sim_time = queue_.now().time_since_epoch();
   result_.ops = clients_.counts();
+  if (spec_.record) fill_record();
   return result_;
 }
 

@@ -30,8 +30,11 @@ struct RunSpec {
   uint64_t seed = 0;
   Params params;
   std::vector<Fault> plan;
-  std::vector<int64_t> core;   // for the liveness phase; drawn when empty
-  std::FILE* trace = nullptr;  // the narrated trace goes here; no effect on the run
+  std::vector<int64_t> core;                // for the liveness phase; drawn when empty
+  std::vector<NoiseEvent> noise;            // happens for certain
+  std::vector<ClientOperation> operations;  // the workload, unless empty: then drawn
+  bool record = false;                      // fill RunResult::record; no effect on the run
+  std::FILE* trace = nullptr;               // the narrated trace goes here; no effect on the run
 };
 
 struct RunResult {
@@ -53,6 +56,8 @@ struct RunResult {
   uint64_t faults_idle = 0;            // triggers that never fired, or found no target
   uint64_t frames_corrupted = 0;       // corrupted on purpose, and refused
   bool liveness_excused = false;       // the core could not have elected anybody
+  uint64_t first_fault_event = 0;      // when the first fault of the plan acted; 0: none did
+  RunRecord record;                    // when asked for: noise, operations, faults as they came
   History history;
 };
 
@@ -79,6 +84,7 @@ class World {
     bool begun = false;
     bool ended = false;
     bool flap_cut = false;
+    VirtualTime begun_at{};
     bool hit = false;               // a crash point: a node crashed at it
     std::vector<uint32_t> targets;  // 0-based, resolved when it began
     std::vector<uint32_t> peers;
@@ -92,6 +98,7 @@ class World {
   void after_end(Machine& machine, Machine::End end);
   void fold(const Event& event);
   RunResult result();
+  void fill_record();
   bool over() const { return phase_ == Phase::kDone || oracles_.violation().has_value(); }
   VirtualTime at_ms(int64_t ms) const { return VirtualTime(std::chrono::milliseconds(ms)); }
 
@@ -117,7 +124,6 @@ class World {
 
   // world_phases.cpp: liveness, convergence, verdict.
   void begin_liveness();
-  std::vector<uint32_t> choose_core() const;
   Duration progress_limit() const;
   void watch_liveness();
   bool core_converged() const;

@@ -214,6 +214,8 @@ void World::begin_fault(size_t position) {
     return;
   }
   ongoing.begun = true;
+  ongoing.begun_at = queue_.now();
+  if (result_.first_fault_event == 0) result_.first_fault_event = event_count_;
   if (fault.kind() == SLOW_DISK || fault.kind() == CRASH_POINT) {
     for (const uint32_t number : ongoing.targets) set_disk_faults(*machines_[number]);
   }

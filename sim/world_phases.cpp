@@ -3,10 +3,8 @@
 #include <map>
 
 #include "core/check.h"
-#include "core/draw.h"
 #include "sim/checker.h"
 #include "sim/plan.h"
-#include "sim/streams.h"
 #include "sim/world.h"
 
 namespace tally::sim {
@@ -24,7 +22,10 @@ void World::begin_liveness() {
   result_.committed_count = oracles_.committed_index().value();
   for (const Ongoing& fault : ongoing_) result_.faults_idle += fault.armed ? 1 : 0;
   phase_ = Phase::kElection;
-  core_ = choose_core();
+  for (const int64_t node : spec_.core.empty() ? draw_core(spec_.seed, spec_.params) : spec_.core) {
+    core_.push_back(static_cast<uint32_t>(node - 1));
+  }
+  std::sort(core_.begin(), core_.end());
   std::vector<NodeId> nodes;
   std::string names;
   for (const uint32_t number : core_) {
@@ -50,23 +51,6 @@ void World::begin_liveness() {
   liveness_ends_ = queue_.now() + progress_limit();
   queue_.push(liveness_ends_, EventKind::kPhase, 0);
   clients_.probe(std::chrono::hours(1000), std::move(nodes));
-}
-
-// A quorum of the smallest size: those with the smallest draws.
-std::vector<uint32_t> World::choose_core() const {
-  std::vector<uint32_t> core;
-  if (!spec_.core.empty()) {
-    for (const int64_t node : spec_.core) core.push_back(static_cast<uint32_t>(node - 1));
-  } else {
-    std::vector<std::pair<uint64_t, uint32_t>> drawn;
-    for (uint32_t number = 0; number < machines_.size(); ++number) {
-      drawn.emplace_back(draw(spec_.seed, static_cast<uint64_t>(Stream::kPhase), number), number);
-    }
-    std::sort(drawn.begin(), drawn.end());
-    for (size_t i = 0; i < machines_.size() / 2 + 1; ++i) core.push_back(drawn[i].second);
-  }
-  std::sort(core.begin(), core.end());
-  return core;
 }
 
 // In the longest drawn election timeouts, on the slowest clock that the parameters allow.

@@ -38,6 +38,11 @@ SWEEP_FIELDS = {
     "events": NUMBER, "wall_ns": NUMBER, "cpu_ns": NUMBER, "seen": OBJECT, "never_seen": LIST,
     "events_median": NUMBER,  # beyond DESIGN section 9
 }
+REPLAY_FIELDS = {
+    "outcome": TEXT, "seed": NUMBER, "fingerprint": TEXT, "recorded": TEXT,
+    "differs_at": (LIST, OR_NULL), "events": NUMBER, "digest": TEXT, "commit": TEXT,
+    "replay": TEXT,
+}
 CHECK_FIELDS = {
     "verdict": TEXT, "ops": NUMBER, "unknown_used": NUMBER, "unknown_unspent": NUMBER,
     "reason": (TEXT, OR_NULL),
@@ -320,15 +325,79 @@ class CliTest(unittest.TestCase):
         ran = Ran("sweep", "--seeds", "21..24", "--out", str(out), *HANGS)
         self.assertEqual(ran.code, VIOLATION)
         self.assertEqual(sorted(path.name for path in out.iterdir()),
-                         [f"seed-{seed}.txtpb" for seed in range(21, 25)])
+                         [f"seed-{seed}.capsule" for seed in range(21, 25)])
         for seed in range(21, 25):
-            path = str(out / f"seed-{seed}.txtpb")
-            spelled = Ran("run", "--scenario", path, "--json")
+            path = str(out / f"seed-{seed}.capsule")
             drawn = Ran("run", "--seed", str(seed), "--json", *HANGS)
+            spelled = Ran("run", "--scenario", path, "--json")
             self.assertEqual(spelled.json()["digest"], drawn.json()["digest"])
             self.assertEqual(spelled.code, VIOLATION)
-            self.assertEqual(Ran("replay", path, "--json").json()["digest"],
-                             drawn.json()["digest"])
+            replayed = Ran("replay", path, "--json")
+            self.assertEqual(replayed.code, 1)
+            self.expect_fields(replayed.json(), REPLAY_FIELDS)
+            self.assertEqual(replayed.json()["outcome"], "reproduced")
+            self.assertIsNone(replayed.json()["differs_at"])
+            self.assertEqual(replayed.json()["digest"], drawn.json()["digest"])
+
+    # ---- runs and failures as files
+
+    def capsule(self):
+        """The text of a capsule that reproduces."""
+        out = self.directory / "one"
+        Ran("sweep", "--seeds", "21..21", "--out", str(out), *HANGS)
+        return (out / "seed-21.capsule").read_text()
+
+    def test_emit_plan_writes_the_whole_run(self):
+        for what in (["--seed", "8"], ["--scenario", "bridge-node"]):
+            with self.subTest(what=what):
+                path = str(self.directory / "plan.txtpb")
+                drawn = Ran("run", *what, "--emit-plan", path, "--json")
+                self.assertEqual(drawn.code, OK)
+                again = Ran("run", "--scenario", path, "--json")
+                self.assertEqual(again.code, OK)
+                self.assertEqual(again.json()["digest"], drawn.json()["digest"])
+        self.assertEqual(Ran("run", *SMALL, "--emit-plan", "/no/such/folder/x").code, ENVIRONMENT)
+
+    def test_replay_says_reproduced(self):
+        ran = Ran("replay", self.write("a.capsule", self.capsule()))
+        self.assertEqual(ran.code, 1)
+        self.assertIn("reproduced: hang: the event budget is spent, event for event", ran.out)
+
+    def test_replay_says_gone(self):
+        text = self.capsule().replace("event_count_max: 1000", "event_count_max: 2000000")
+        ran = Ran("replay", self.write("a.capsule", text))
+        self.assertEqual(ran.code, 0)
+        self.assertIn("gone: no hang", ran.out)
+
+    def test_replay_says_diverged(self):
+        text = self.capsule().replace('clause: "the event', 'clause: "another')
+        ran = Ran("replay", self.write("a.capsule", text))
+        self.assertEqual(ran.code, 4)
+        self.assertIn("diverged: ends as hang", ran.out)
+
+    def test_a_capsule_reproduces_whatever_else_it_says(self):
+        text = self.capsule() + "weather: \"fair\"\nnew_note { times: 3 }\n"
+        self.assertEqual(Ran("replay", self.write("a.capsule", text)).code, 1)
+
+    def test_capsules_that_cannot_be_read(self):
+        text = self.capsule()
+        place = next(number for number, line in enumerate(text.splitlines(), 1)
+                     if line.startswith("format_version"))
+        for old, new, named in (
+                ("format_version: 1", "format_version: 2", [f":{place}:1: ", "is 2", "up to 1"]),
+                ("events: 1000", "events: soon", [f":{place + 7}:9: "]),
+                ("nodes: 5", "nodes: 50", [":", "nodes is 50", "1 .. 9"]),
+                ("scenario {", "scenario { fault { kind: CRASH }", ["fault 1", "targets"])):
+            with self.subTest(new=new):
+                path = self.write("a.capsule", text.replace(old, new, 1))
+                self.expect_usage(Ran("replay", path), path + ":", *named)
+
+    def test_misfits_in_scenarios_are_told_in_place(self):
+        path = self.write("a.txtpb", "name: \"a\"\n  fault {\n  kind: CRASH target { node: 9 }\n"
+                                     "  trigger { at_ms: 3 } }\n")
+        self.expect_usage(Ran("run", "--scenario", path), f"{path}:2:3: fault 1", "node 9")
+        path = self.write("b.txtpb", "params {\n network {\n\n    loss_ppm: -1 } }\n")
+        self.expect_usage(Ran("run", "--scenario", path), f"{path}:4:5: network.loss_ppm is -1")
 
     def test_ctrl_c_ends_a_sweep_with_what_it_has(self):
         sweep = self.start_endless_sweep()

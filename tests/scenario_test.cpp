@@ -180,6 +180,21 @@ const Misfit kMisfits[] = {
     {"expect { violation: \"gravity\" }", "'gravity'"},
     {"expect { leader_among: 7 }", "node 7"},
     {"expect { leader_within_ms: -1 }", "leader_within_ms"},
+    {"expect { clause: \"x\" }", "expect.violation"},
+    {"noise { from: 1 to: 4 ordinal: 1 effect: LOSE }", "noise 1 names node 4"},
+    {"noise { from: 1 to: 1 ordinal: 1 effect: LOSE }", "noise 1 goes from node 1 to itself"},
+    {"noise { from: 1 to: 2 ordinal: 0 effect: LOSE }", "ordinal"},
+    {"noise { from: 1 to: 2 ordinal: 1 }", "effect"},
+    {"operation { client: 3 counter: 'a' add: 1 }", "operation 1 is of client 3"},
+    {"operation { client: 0 lane: 1 counter: 'a' add: 1 }", "workload.pipeline"},
+    {"operation { client: 0 counter: 'a' add: 1 at_us: -1 }", "at_us"},
+    {"operation { client: 0 add: 1 }", "counter"},
+    {"operation { client: 0 counter: 'a' }", "one of get: true and add"},
+    {"operation { client: 0 counter: 'a' get: true add: 1 }", "one of get: true and add"},
+    {"operation { client: 0 counter: 'a' get: true upper: 1 }", "bounds a read"},
+    {"operation { client: 0 counter: 'liveness' add: 1 }", "liveness"},
+    {"operation { client: 0 counter: 'a' add: 1 } operation { client: 0 counter: 'a' add: -1 }",
+     "operation 2 adds -1"},
     {"params { nodes: 0 }", "nodes is 0"},
     {"params { network { loss_ppm: 900001 } }", "network.loss_ppm is 900001"},
     {"params { raft { heartbeat_ms: 101 } }", "raft.heartbeat_ms"},
@@ -201,6 +216,26 @@ TEST(ScenarioText, ValuesAtTheEdgeOfTheirRangeFit) {
   EXPECT_EQ(spec_error("params { nodes: 9 network { loss_ppm: 900000 } }"), "");
   EXPECT_EQ(spec_error(std::string("fault { kind: CRASH target { node: 3 } ") + kAt + " }"), "");
   EXPECT_EQ(spec_error("core: 3 core: 2"), "");
+}
+
+TEST(ScenarioText, WhatDoesNotFitIsToldInPlace) {
+  const std::string text =
+      "name: 'x'\n"
+      "fault { kind: RING trigger { at_ms: 5 } }\n"
+      "  fault {\n    kind: CRASH trigger { at_ms: 5 } target { node: 8 } }\n"
+      "expect { seen: 'moon_landing' }\n";
+  Scenario scenario;
+  TextPlaces places;
+  ASSERT_EQ(parse_scenario(text, "f", scenario, &places), "");
+  RunSpec spec;
+  ScenarioPart part;
+  EXPECT_NE(make_run_spec(scenario, 1, {}, spec, &part), "");
+  EXPECT_EQ(place_of(part, places), "f:3:3: ");
+  EXPECT_NE(make_run_spec(scenario, 1, {"nodes=9"}, spec, &part), "");
+  EXPECT_EQ(place_of(part, places), "f:5:1: ");
+  part = ScenarioPart();  // a flag is not of the text
+  EXPECT_NE(make_run_spec(scenario, 1, {"nodes=x"}, spec, &part), "");
+  EXPECT_EQ(place_of(part, places), "");
 }
 
 // ---- --set
@@ -317,6 +352,68 @@ TEST(SpelledOut, RepeatsTheRunWithoutDrawingIt) {
     EXPECT_EQ(spelled.plan.size(), drawn.plan.size());
     EXPECT_EQ(run(spelled).digest, run(drawn).digest) << "seed " << seed;
   }
+}
+
+// ---- a run of data alone
+
+// The same run with its noise, operations and fault times as lists.
+RunSpec recorded(const RunSpec& drawn) {
+  RunSpec asking = drawn;
+  asking.record = true;
+  const RunResult result = run(asking);
+  RunSpec spec = drawn;
+  auto& network = *spec.params.mutable_network();
+  for (const auto set : {&Params::Network::set_heavy_tail_ppm, &Params::Network::set_loss_ppm,
+                         &Params::Network::set_duplicate_ppm, &Params::Network::set_replay_ppm,
+                         &Params::Network::set_corrupt_ppm, &Params::Network::set_codec_ppm}) {
+    (network.*set)(0);
+  }
+  spec.noise.assign(result.record.noise().begin(), result.record.noise().end());
+  spec.operations.assign(result.record.operation().begin(), result.record.operation().end());
+  EXPECT_EQ(static_cast<size_t>(result.record.begun_ns_size()), drawn.plan.size());
+  return spec;
+}
+
+TEST(Recorded, NoiseAsAListGivesTheSameRun) {
+  size_t compared = 0;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    RunSpec drawn;
+    ASSERT_EQ(make_run_spec(swarm_scenario(), seed, {}, drawn), "");
+    RunSpec listed = recorded(drawn);
+    compared += listed.noise.size();
+    listed.operations.clear();  // their times lose the nanoseconds
+    EXPECT_EQ(run(listed).digest, run(drawn).digest) << "seed " << seed;
+  }
+  EXPECT_GT(compared, 1000u);
+}
+
+TEST(Recorded, OperationsAsAListAreTheSameOperations) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    RunSpec drawn;
+    ASSERT_EQ(make_run_spec(swarm_scenario(), seed, {}, drawn), "");
+    const RunSpec listed = recorded(drawn);
+    const RunResult as_listed = run(listed);
+    const RunResult as_drawn = run(drawn);
+    EXPECT_EQ(as_listed.verdict, Verdict::kOk) << why(as_listed);
+    // What is open when the liveness phase begins may or may not count.
+    EXPECT_NEAR(static_cast<double>(as_listed.ops.total()),
+                static_cast<double>(as_drawn.ops.total()), 16);
+  }
+}
+
+TEST(Recorded, OneListedLossLosesOneMessage) {
+  RunSpec spec;
+  ASSERT_EQ(make_run_spec(Scenario(), 1, {"duration_ms=1000"}, spec), "");
+  NoiseEvent noise;
+  noise.set_from(1);
+  noise.set_to(2);
+  noise.set_ordinal(3);
+  noise.set_effect(NoiseEvent::LOSE);
+  spec.noise.push_back(noise);
+  spec.record = true;
+  const RunResult result = run(spec);
+  ASSERT_EQ(result.record.noise_size(), 1);
+  EXPECT_EQ(result.record.noise(0).SerializeAsString(), noise.SerializeAsString());
 }
 
 }  // namespace

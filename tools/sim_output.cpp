@@ -96,8 +96,8 @@ std::string result_json(const RunResult& result, const std::string& replay, uint
       json_string(replay));
 }
 
-std::string replay_command(uint64_t seed, const std::string& scenario,
-                           const std::vector<std::string>& assignments) {
+std::string run_command_line(uint64_t seed, const std::string& scenario,
+                             const std::vector<std::string>& assignments) {
   std::string command = fmt::format("tallysim run --seed {}", seed);
   if (!scenario.empty()) command += " --scenario " + scenario;
   for (const std::string& assignment : assignments) command += " --set " + assignment;

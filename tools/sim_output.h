@@ -35,7 +35,7 @@ std::string result_text(const sim::RunResult& result, const std::string& replay,
 std::string result_json(const sim::RunResult& result, const std::string& replay, uint64_t wall_ns);
 
 // How a person repeats the run of this seed.
-std::string replay_command(uint64_t seed, const std::string& scenario,
-                           const std::vector<std::string>& assignments);
+std::string run_command_line(uint64_t seed, const std::string& scenario,
+                             const std::vector<std::string>& assignments);
 
 }  // namespace tally::tools

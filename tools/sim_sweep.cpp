@@ -1,10 +1,8 @@
 #include "tools/sim_sweep.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,15 +17,17 @@
 #include <map>
 #include <new>
 
-#include "core/check.h"
 #include "core/note.h"
+#include "sim/capsule.h"
 #include "sim/plan.h"
+#include "tally_commit.h"
+#include "tools/sim_child.h"
+#include "tools/sim_load.h"
 #include "tools/sim_output.h"
 
 namespace tally::tools {
 namespace {
 
-using sim::RunResult;
 using sim::SeedReport;
 using WallClock = std::chrono::steady_clock;
 
@@ -42,104 +42,27 @@ struct Shared {
 volatile std::sig_atomic_t interrupted = 0;
 void on_interrupt(int) { interrupted = 1; }
 
-uint64_t cpu_ns(int who) {
-  rusage usage{};
-  getrusage(who, &usage);
-  const auto ns = [](const timeval& time) {
-    return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 +
-           static_cast<uint64_t>(time.tv_usec) * 1000;
-  };
-  return ns(usage.ru_utime) + ns(usage.ru_stime);
-}
-
-SeedReport to_report(const RunResult& result) {
-  SeedReport report;
-  report.set_seed(static_cast<int64_t>(result.seed));
-  report.set_verdict(sim::to_string(result.verdict));
-  report.set_reason(result.reason);
-  if (result.violation) {
-    report.set_oracle(result.violation->oracle);
-    report.set_clause(result.violation->clause);
-    report.set_message(result.violation->message);
-    report.set_violation_event(static_cast<int64_t>(result.violation->event));
-  }
-  report.set_events(static_cast<int64_t>(result.event_count));
-  report.set_sim_ns(result.sim_time.count());
-  report.set_digest(result.digest);
-  for (const uint64_t count : result.notes) report.add_notes(static_cast<int64_t>(count));
-  for (const uint64_t count : result.faults_fired) {
-    report.add_faults_fired(static_cast<int64_t>(count));
-  }
-  report.set_operations(static_cast<int64_t>(result.ops.total()));
-  report.set_committed(static_cast<int64_t>(result.committed_count));
-  report.set_frames_corrupted(static_cast<int64_t>(result.frames_corrupted));
-  return report;
-}
-
 // ---- the worker's side
 
-int report_pipe = -1;
-uint64_t current_seed = 0;
-sim::World* current_world = nullptr;
-const sim::Scenario* current_scenario = nullptr;
-
-void write_report(const SeedReport& report) {
-  std::string bytes = report.SerializeAsString();
-  const auto size = static_cast<uint32_t>(bytes.size());
-  bytes.insert(0, reinterpret_cast<const char*>(&size), sizeof size);
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count = write(report_pipe, bytes.data() + done, bytes.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) _exit(kExitEnvironment);  // the sweep is gone
-    done += static_cast<size_t>(count);
-  }
-}
-
-void report_failed_check(const std::string& message) {
-  RunResult result;
-  if (current_world != nullptr) {
-    result = current_world->result_of_failed_check(message);
-  } else {
-    result.verdict = RunResult::Verdict::kViolation;
-    result.violation = sim::Violation{"check", "a CHECK failed outside of the run", message, 0};
-  }
-  result.seed = current_seed;
-  if (current_world != nullptr) sim::apply_expectations(*current_scenario, result);
-  write_report(to_report(result));
-  _exit(kExitViolation);
-}
-
 [[noreturn]] void work(const SweepOptions& options, Shared& shared, unsigned worker, int pipe_fd) {
-  report_pipe = pipe_fd;
   std::signal(SIGINT, SIG_IGN);  // the sweep decides when to stop
-  set_check_handler(report_failed_check);
-  current_scenario = &options.scenario;
+  report_failed_checks(pipe_fd);
   for (;;) {
     const uint64_t seed = shared.next_seed.fetch_add(1);
     if (seed > options.last_seed) _exit(kExitOk);
     shared.running[worker].store(seed);
-    current_seed = seed;
     sim::RunSpec spec;
     const std::string error = sim::make_run_spec(options.scenario, seed, options.assignments, spec);
     if (!error.empty()) {  // they fit the first seed, but not what this one draws
-      RunResult result;
-      result.seed = seed;
-      result.verdict = RunResult::Verdict::kUndecided;
-      result.reason = "these options do not fit what the seed draws: " + error;
-      write_report(to_report(result));
+      SeedReport report;
+      report.set_seed(static_cast<int64_t>(seed));
+      report.set_verdict("undecided");
+      report.set_reason("these options do not fit what the seed draws: " + error);
+      write_report(pipe_fd, report);
       shared.running[worker].store(~uint64_t{0});
       continue;
     }
-    const uint64_t began = cpu_ns(RUSAGE_SELF);
-    sim::World world(spec);
-    current_world = &world;
-    RunResult result = world.run();
-    sim::apply_expectations(options.scenario, result);
-    current_world = nullptr;
-    SeedReport report = to_report(result);
-    report.set_cpu_ns(static_cast<int64_t>(cpu_ns(RUSAGE_SELF) - began));
-    write_report(report);
+    write_report(pipe_fd, run_reported(options.scenario, spec));
     shared.running[worker].store(~uint64_t{0});
   }
 }
@@ -255,16 +178,8 @@ class Sweep {
   }
 
   void take_reports(Worker& worker) {
-    for (;;) {
-      uint32_t size = 0;
-      if (worker.received.size() < sizeof size) return;
-      std::memcpy(&size, worker.received.data(), sizeof size);
-      if (worker.received.size() < sizeof size + size) return;
-      SeedReport report;
-      CHECK(report.ParseFromArray(worker.received.data() + sizeof size, static_cast<int>(size)));
-      worker.received.erase(0, sizeof size + size);
-      take(report);
-    }
+    SeedReport report;
+    while (take_report(worker.received, report)) take(report);
   }
 
   // The pipe is closed: the worker is done, failed a CHECK, or died.
@@ -278,15 +193,7 @@ class Sweep {
     const uint64_t seed = shared_->running[number].load();
     const bool reported = WIFEXITED(status) && WEXITSTATUS(status) == kExitViolation;
     if (!reported && seed != ~uint64_t{0}) {
-      SeedReport report;
-      report.set_seed(static_cast<int64_t>(seed));
-      report.set_verdict("violation");
-      report.set_oracle("crash");
-      report.set_clause(WIFSIGNALED(status)
-                            ? fmt::format("killed by signal {}", WTERMSIG(status))
-                            : fmt::format("exited with code {}", WEXITSTATUS(status)));
-      report.set_message("the process that ran this seed ended before its verdict");
-      take(report);
+      take(report_of_dead_child(seed, status));
     }
     if (!should_stop()) start_worker(number);
   }
@@ -314,11 +221,11 @@ class Sweep {
       ++undecided_count_;
     }
     print_failure(report);
-    write_capsule(report);
+    write_failure(report);
   }
 
   std::string replay(uint64_t seed) const {
-    return replay_command(seed, options_.scenario_name, options_.assignments);
+    return run_command_line(seed, options_.scenario_name, options_.assignments);
   }
 
   void print_failure(const SeedReport& report) {
@@ -349,27 +256,13 @@ class Sweep {
     std::fflush(stdout);
   }
 
-  // The whole run as data that draws nothing, runnable by `tallysim run --scenario FILE`.
-  void write_capsule(const SeedReport& report) {
+  void write_failure(const SeedReport& report) {
     if (options_.out_directory.empty()) return;
     const auto seed = static_cast<uint64_t>(report.seed());
     sim::RunSpec spec;
     if (!sim::make_run_spec(options_.scenario, seed, options_.assignments, spec).empty()) return;
-    sim::Scenario scenario = sim::spelled_out(spec);
-    scenario.set_name(fmt::format("seed-{}", seed));
-    scenario.set_story(fmt::format("{} of seed {}: {}", report.verdict(), seed,
-                                   report.verdict() == "violation"
-                                       ? report.oracle() + ": " + report.clause()
-                                       : report.reason()));
-    const std::string path = fmt::format("{}/seed-{}.txtpb", options_.out_directory, seed);
-    std::FILE* file = std::fopen(path.c_str(), "w");
-    if (file == nullptr) {
-      fmt::print(stderr, "tallysim: {}: {}\n", path, std::strerror(errno));
-      return;
-    }
-    const std::string text = sim::scenario_text(scenario);
-    std::fwrite(text.data(), 1, text.size(), file);
-    std::fclose(file);
+    const std::string path = fmt::format("{}/seed-{}.capsule", options_.out_directory, seed);
+    write_text_file(path, sim::capsule_text(sim::make_capsule(spec, report, commit_id())));
   }
 
   void show_progress() {

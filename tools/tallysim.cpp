@@ -1,160 +1,24 @@
 // tallysim: the testbed. Runs seeds and scenarios in the simulated world, sweeps over many, judges
 // histories. `tallysim --help` lists what it can do.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <charconv>
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <thread>
 
-#include "core/check.h"
-#include "sim/scenario.h"
 #include "tally_commit.h"
 #include "tools/sim_check.h"
+#include "tools/sim_load.h"
 #include "tools/sim_output.h"
+#include "tools/sim_run.h"
 #include "tools/sim_sweep.h"
 
 namespace tally::tools {
 namespace {
 
 namespace fs = std::filesystem;
-using sim::RunResult;
-using sim::RunSpec;
-using sim::Scenario;
-
-constexpr uint64_t kSeedMax = (uint64_t{1} << 53) - 1;
-
-int usage_error(const std::string& message) {
-  fmt::print(stderr, "tallysim: {}\n", message);
-  return kExitUsage;
-}
-
-bool read_file(const fs::path& path, std::string& text) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return false;
-  text.assign(std::istreambuf_iterator<char>(file), {});
-  return true;
-}
-
-// scenarios/ of the working directory, else of the tree this program was built from.
-fs::path scenario_directory() {
-  std::error_code error;
-  if (fs::is_directory("scenarios", error)) return "scenarios";
-  return fs::path(source_directory()) / "scenarios";
-}
-
-// A file, or the name of one in scenarios/. Empty, or what is wrong.
-std::string load_scenario(const std::string& name_or_file, Scenario& scenario) {
-  if (name_or_file.empty()) {
-    scenario = sim::swarm_scenario();
-    return {};
-  }
-  std::error_code error;
-  fs::path path = name_or_file;
-  if (!fs::is_regular_file(path, error)) {
-    path = scenario_directory() / (name_or_file + ".txtpb");
-  }
-  std::string text;
-  if (!fs::is_regular_file(path, error) || !read_file(path, text)) {
-    return fmt::format("no scenario '{}': neither a file nor a name in {} (`tallysim list`)",
-                       name_or_file, scenario_directory().string());
-  }
-  return sim::parse_scenario(text, path.string(), scenario);
-}
-
-struct RunOptions {
-  uint64_t seed = 0;
-  bool seed_given = false;
-  std::string scenario;
-  std::vector<std::string> assignments;
-  std::string trace = "off";
-  std::string history;
-  bool json = false;
-};
-
-uint64_t seed_of(const RunOptions& options, const Scenario& scenario) {
-  if (options.seed_given) return options.seed;
-  return scenario.has_seed() ? static_cast<uint64_t>(scenario.seed()) : 1;
-}
-
-// For the CHECK handler: what is running, and how to report it.
-sim::World* current_world = nullptr;
-const Scenario* current_scenario = nullptr;
-const RunOptions* current_options = nullptr;
-std::string current_replay;
-
-void print_result(const RunResult& result, const RunOptions& options, const std::string& replay,
-                  uint64_t wall_ns) {
-  fmt::print("{}", options.json ? result_json(result, replay, wall_ns)
-                                : result_text(result, replay, wall_ns));
-  std::fflush(stdout);
-}
-
-void report_failed_check(const std::string& message) {
-  if (current_world == nullptr) {
-    fmt::print(stderr, "{}\n", message);
-    std::abort();
-  }
-  RunResult result = current_world->result_of_failed_check(message);
-  sim::apply_expectations(*current_scenario, result);
-  print_result(result, *current_options, current_replay, 0);
-  _exit(exit_code(result.verdict));
-}
-
-int write_history(const RunOptions& options, const History& history) {
-  if (options.history.empty()) return kExitOk;
-  std::string text;
-  for (const Operation& operation : history) write_history_line(operation, text);
-  std::ofstream file(options.history, std::ios::binary);
-  file << text;
-  file.close();
-  if (file) return kExitOk;
-  fmt::print(stderr, "tallysim: --history {}: cannot be written\n", options.history);
-  return kExitEnvironment;
-}
-
-int run_command(const RunOptions& options) {
-  Scenario scenario;
-  std::string error = load_scenario(options.scenario, scenario);
-  if (!error.empty()) return usage_error(error);
-  const uint64_t seed = seed_of(options, scenario);
-  RunSpec spec;
-  error = sim::make_run_spec(scenario, seed, options.assignments, spec);
-  if (!error.empty()) {
-    return usage_error(options.scenario.empty() ? error : options.scenario + ": " + error);
-  }
-  spec.trace = options.trace == "text" ? (options.json ? stderr : stdout) : nullptr;
-  fmt::print("{}", options.json ? identity_json(spec) : identity_text(spec));
-  std::fflush(stdout);
-
-  const std::string replay = replay_command(seed, options.scenario, options.assignments);
-  const auto began = std::chrono::steady_clock::now();
-  sim::World world(spec);
-  current_world = &world;
-  current_scenario = &scenario;
-  current_options = &options;
-  current_replay = replay;
-  set_check_handler(report_failed_check);
-  RunResult result = world.run();
-  current_world = nullptr;
-  sim::apply_expectations(scenario, result);
-  const auto wall = std::chrono::steady_clock::now() - began;
-  const int written = write_history(options, result.history);
-  print_result(result, options, replay, static_cast<uint64_t>(wall.count()));
-  return written != kExitOk ? written : exit_code(result.verdict);
-}
-
-bool parse_seed(std::string_view text, uint64_t& seed) {
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  return !text.empty() && code == std::errc() && end == text.data() + text.size() &&
-         seed <= kSeedMax;
-}
-
 // "A..B" with both ends within range. Empty, or what is wrong.
 std::string parse_seeds(const std::string& text, uint64_t& first, uint64_t& last) {
   const size_t dots = text.find("..");
@@ -196,10 +60,12 @@ int sweep_command(const SweepFlags& flags, SweepOptions& options) {
     if (!error.empty()) return usage_error(error);
   }
   options.scenario_name = flags.scenario;
-  error = load_scenario(flags.scenario, options.scenario);
+  Loaded loaded;
+  error = load(flags.scenario, loaded);
   if (!error.empty()) return usage_error(error);
-  RunSpec spec;  // whether the options fit together shows at any seed
-  error = sim::make_run_spec(options.scenario, options.first_seed, options.assignments, spec);
+  options.scenario = loaded.scenario;
+  sim::RunSpec spec;  // whether the options fit together shows at any seed
+  error = spec_of(loaded, options.first_seed, options.assignments, spec);
   if (!error.empty()) return usage_error(error);
   return sweep(options);
 }
@@ -218,17 +84,17 @@ int list_command(bool json) {
   std::sort(paths.begin(), paths.end());
   int exit = kExitOk;
   for (const fs::path& path : paths) {
-    Scenario scenario;
-    const std::string error = load_scenario(path.string(), scenario);
+    Loaded loaded;
+    const std::string error = load(path.string(), loaded);
     if (!error.empty()) {
       exit = usage_error(error);
       continue;
     }
     if (json) {
       fmt::print("{{\"name\":{},\"story\":{}}}\n", json_string(path.stem().string()),
-                 json_string(scenario.story()));
+                 json_string(loaded.scenario.story()));
     } else {
-      fmt::print("{:<28} {}\n", path.stem().string(), scenario.story());
+      fmt::print("{:<28} {}\n", path.stem().string(), loaded.scenario.story());
     }
   }
   return exit;
@@ -244,6 +110,10 @@ void add_run_flags(CLI::App& command, RunOptions& options) {
       ->check(CLI::IsMember({"text", "off"}))
       ->capture_default_str();
   command.add_option("--history", options.history, "Write what the clients saw, as JSON lines")
+      ->type_name("FILE");
+  command
+      .add_option("--emit-plan", options.emit_plan,
+                  "Write the whole run as a scenario: parameters, faults, core, seed")
       ->type_name("FILE");
   command.add_flag("--json", options.json, "Print JSON, one object per line");
 }
@@ -286,8 +156,11 @@ int main(int argc, char** argv) {
   sweep_app.add_flag("--json", sweep_options.json, "Print JSON, one object per line");
 
   std::string replayed;
-  CLI::App& replay_app = *app.add_subcommand("replay", "Run a seed, or a file that a sweep wrote");
-  replay_app.add_option("seed", replayed, "A seed or a file")->required()->type_name("SEED|FILE");
+  CLI::App& replay_app = *app.add_subcommand(
+      "replay", "Run a capsule again: 1 reproduced, 0 gone, 4 diverged; or a seed, as run does");
+  replay_app.add_option("capsule", replayed, "What a sweep wrote, or a seed")
+      ->required()
+      ->type_name("CAPSULE|SEED");
   add_run_flags(replay_app, run);
 
   bool list_json = false;
@@ -312,14 +185,7 @@ int main(int argc, char** argv) {
   if (list_app.parsed()) return list_command(list_json);
   if (check_app.parsed()) return check_command(check);
   run.seed_given = seed->count() > 0;
-  if (replay_app.parsed()) {
-    run.seed_given = replayed.find_first_not_of("0123456789") == std::string::npos;
-    if (!run.seed_given) {
-      run.scenario = replayed;
-    } else if (!parse_seed(replayed, run.seed)) {
-      return usage_error(fmt::format("seed '{}' is not below 2^53", replayed));
-    }
-  }
+  if (replay_app.parsed()) return replay_command(replayed, run);
   return run_command(run);
 }
 
