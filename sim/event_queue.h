@@ -55,6 +55,7 @@ class EventQueue {
   void push(VirtualTime at, EventKind kind, uint32_t who, uint64_t a = 0) {
     CHECK(at >= now_);
     heap_.push_back(Event{at, ++pushed_, kind, who, a});
+    if (remembers_) origins_.push_back(current_);
     size_t child = heap_.size() - 1;
     const Event event = heap_[child];
     while (child > 0) {
@@ -65,6 +66,13 @@ class EventQueue {
     }
     heap_[child] = event;
   }
+
+  // From now on remembers in which event each one was pushed. REQUIRES: nothing was pushed yet
+  void remember_origins() { remembers_ = true; }
+  // The number of the event being carried out.
+  void set_current(uint64_t number) { current_ = number; }
+  // REQUIRES: origins are remembered.
+  uint64_t origin_of(const Event& event) const { return origins_[event.order - 1]; }
 
   // Takes the next event and moves the time to it. REQUIRES: !empty()
   Event pop() {
@@ -103,6 +111,9 @@ class EventQueue {
 
   VirtualTime now_{};
   uint64_t pushed_ = 0;
+  bool remembers_ = false;
+  uint64_t current_ = 0;
+  std::vector<uint64_t> origins_;  // by order of insertion
   std::vector<Event> heap_;
 };
 

@@ -102,7 +102,8 @@ void Narrator::step(VirtualTime at, const Machine& machine) {
 }
 
 void Narrator::line(VirtualTime at, std::string_view who, std::string_view text) {
-  if (!on()) return;
+  if (story_ != nullptr) story_->add_line(at, who, text);
+  if (file_ == nullptr) return;
   const int64_t us = at.time_since_epoch().count() / 1000;
   fmt::print(file_, "{:>6}.{:03} ms  {:<9} {}\n", us / 1000, us % 1000, who, text);
 }

@@ -10,14 +10,15 @@
 #include "core/note.h"
 #include "sim/event_queue.h"
 #include "sim/machine.h"
+#include "sim/story.h"
 
 namespace tally::sim {
 
 class Narrator {
  public:
-  // Null: silent.
-  explicit Narrator(std::FILE* file) : file_(file) {}
-  bool on() const { return file_ != nullptr; }
+  // Null: silent. `story`, unless null, is told every line, too.
+  explicit Narrator(std::FILE* file, Story* story = nullptr) : file_(file), story_(story) {}
+  bool on() const { return file_ != nullptr || story_ != nullptr; }
 
   // What the next step of a node comes from. Only when on().
   void cause_message(const Envelope& envelope);
@@ -29,6 +30,7 @@ class Narrator {
 
  private:
   std::FILE* file_;
+  Story* story_;
   std::string cause_;
 };
 

@@ -296,4 +296,30 @@ std::string fault_text(const Fault& fault) {
   return text;
 }
 
+std::string noise_text(const NoiseEvent& noise) {
+  const auto effect = [&] {
+    switch (noise.effect()) {
+      case NoiseEvent::LOSE: return "is lost";
+      case NoiseEvent::DELAY: return "takes long";
+      case NoiseEvent::DUPLICATE: return "arrives twice";
+      case NoiseEvent::REPLAY: return "arrives once more, very late";
+      case NoiseEvent::CORRUPT: return "is corrupted on the wire";
+    }
+    return "?";
+  };
+  return fmt::format("message {} of n{} to n{} {}", noise.ordinal(), noise.from(), noise.to(),
+                     effect());
+}
+
+std::string operation_text(const ClientOperation& operation) {
+  if (operation.get()) {
+    return fmt::format("client {} reads {}", operation.client(), operation.counter());
+  }
+  std::string text = fmt::format("client {} increments {} by {}", operation.client(),
+                                 operation.counter(), operation.add());
+  if (operation.has_lower()) text += fmt::format(", not below {}", operation.lower());
+  if (operation.has_upper()) text += fmt::format(", not above {}", operation.upper());
+  return text;
+}
+
 }  // namespace tally::sim

@@ -23,6 +23,11 @@ std::string complete_plan(std::vector<Fault>& plan, const Params& params, size_t
 // "fault 3: crash n2 for 400 ms", for the trace.
 std::string fault_text(const Fault& fault);
 
+// "message 12 of n1 to n2 is lost"
+std::string noise_text(const NoiseEvent& noise);
+// "client 0 increments c1 by 10"
+std::string operation_text(const ClientOperation& operation);
+
 // The fault's name in counts and reports: "crash", "isolate_leader".
 std::string fault_name(FaultKind kind);
 

@@ -30,12 +30,16 @@ World::World(const RunSpec& spec)
                static_cast<uint32_t>(spec.params.workload().clients() + 1), kGroup, queue_),
       machine_env_{spec.seed, spec_.params, queue_, network_, oracles_},
       clients_(spec.seed, spec.params, spec.operations, queue_, network_),
-      narrator_(spec.trace),
+      story_(spec.explain ? std::make_unique<Story>(static_cast<uint32_t>(spec.params.nodes()),
+                                                    clients_.client_count())
+                          : nullptr),
+      narrator_(spec.trace, story_.get()),
       ongoing_(spec.plan.size()) {
   for (uint32_t number = 0; number < spec.params.nodes(); ++number) {
     machines_.push_back(std::make_unique<Machine>(machine_env_, number));
   }
   network_.force(spec.noise);
+  if (story_ != nullptr) queue_.remember_origins();
   result_.seed = spec.seed;
   result_.notes.resize(kNoteCount);
   result_.faults_fired.resize(FaultKind_MAX + 1);
@@ -83,6 +87,10 @@ bool World::dispatch(const Event& event) {
   }
   ++event_count_;
   oracles_.set_event(event_count_);
+  if (story_ != nullptr) {
+    queue_.set_current(event_count_);
+    story_->begin_event(event, queue_.origin_of(event));
+  }
   fold(event);
   switch (event.kind) {
     case EventKind::kStart:

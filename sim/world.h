@@ -21,6 +21,7 @@
 #include "sim/scenario.pb.h"
 #include "sim/sim_clients.h"
 #include "sim/sim_network.h"
+#include "sim/story.h"
 
 namespace tally::sim {
 
@@ -33,6 +34,7 @@ struct RunSpec {
   std::vector<int64_t> core;                // for the liveness phase; drawn when empty
   std::vector<NoiseEvent> noise;            // happens for certain
   std::vector<ClientOperation> operations;  // the workload, unless empty: then drawn
+  bool explain = false;                     // keep a Story; no effect on the run
   bool record = false;                      // fill RunResult::record; no effect on the run
   std::FILE* trace = nullptr;               // the narrated trace goes here; no effect on the run
 };
@@ -72,6 +74,8 @@ class World {
 
   // Runs to the end and judges. Call once.
   RunResult run();
+  // What led to what. REQUIRES: spec.explain
+  const Story& story() const { return *story_; }
   // What is known so far, as a violation of oracle `check`: for a CHECK that failed in the middle.
   RunResult result_of_failed_check(const std::string& message);
 
@@ -108,6 +112,7 @@ class World {
   bool holds(const Condition& condition) const;
   void begin_fault(size_t position);
   void step_fault(size_t position);
+  void touch_story(const Ongoing& ongoing);
   void end_fault(size_t position);
   bool resolve_targets(size_t position);
   std::optional<uint32_t> resolve(const Target& target) const;
@@ -142,6 +147,7 @@ class World {
   const MachineEnv machine_env_;
   std::vector<std::unique_ptr<Machine>> machines_;
   SimClients clients_;
+  const std::unique_ptr<Story> story_;
   Narrator narrator_;
   Digest digest_;
   RunResult result_;

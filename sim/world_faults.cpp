@@ -196,6 +196,7 @@ void World::begin_fault(size_t position) {
   Ongoing& ongoing = ongoing_[position];
   const bool resolved = resolve_targets(position);
   bool effective = resolved;
+  touch_story(ongoing);
   if (resolved) {
     choose_links(position);
     const bool links =
@@ -229,6 +230,13 @@ void World::begin_fault(size_t position) {
     queue_.push(queue_.now() + std::chrono::milliseconds(fault.duration_ms()), EventKind::kFaultEnd,
                 0, position);
   }
+}
+
+// The fault's event is one of every machine it acts on.
+void World::touch_story(const Ongoing& ongoing) {
+  if (story_ == nullptr) return;
+  for (const uint32_t number : ongoing.targets) story_->touch(number);
+  for (const uint32_t number : ongoing.peers) story_->touch(number);
 }
 
 // False when no target was in a state that the fault can act on.
@@ -282,6 +290,7 @@ void World::end_fault(size_t position) {
   Ongoing& ongoing = ongoing_[position];
   if (phase_ != Phase::kSafety || !ongoing.begun || ongoing.ended) return;
   ongoing.ended = true;
+  touch_story(ongoing);
   narrator_.line(queue_.now(), "fault", "ends: " + fault_text(fault));
   if (cuts_links(fault.kind()) || fault.kind() == SLOW_LINK) {
     if (fault.kind() != FLAP || ongoing.flap_cut) apply_links(position, -1);

@@ -43,6 +43,10 @@ REPLAY_FIELDS = {
     "differs_at": (LIST, OR_NULL), "events": NUMBER, "digest": TEXT, "commit": TEXT,
     "replay": TEXT,
 }
+SHRINK_FIELDS = {
+    "fingerprint": TEXT, "message": TEXT, "before": OBJECT, "after": OBJECT, "runs": NUMBER,
+    "cpu_ns": NUMBER, "out": TEXT, "replay": TEXT,
+}
 CHECK_FIELDS = {
     "verdict": TEXT, "ops": NUMBER, "unknown_used": NUMBER, "unknown_unspent": NUMBER,
     "reason": (TEXT, OR_NULL),
@@ -398,6 +402,56 @@ class CliTest(unittest.TestCase):
         self.expect_usage(Ran("run", "--scenario", path), f"{path}:2:3: fault 1", "node 9")
         path = self.write("b.txtpb", "params {\n network {\n\n    loss_ppm: -1 } }\n")
         self.expect_usage(Ran("run", "--scenario", path), f"{path}:4:5: network.loss_ppm is -1")
+
+    # ---- shrink
+
+    def test_shrink_writes_a_scenario_that_expects_the_failure(self):
+        story = str(self.directory / "short-story.txtpb")
+        ran = Ran("shrink", "--seed", "22", *HANGS, "--for", "10s", "--json", "--out", story)
+        self.assertEqual((ran.code, ran.err), (OK, ""))
+        value = ran.json()
+        self.expect_fields({name: value[name] for name in value if name != "minimal"},
+                           SHRINK_FIELDS)
+        self.assertEqual(value["fingerprint"], "hang: the event budget is spent")
+        self.assertLess(value["after"]["faults"], value["before"]["faults"])
+        self.assertLessEqual(value["after"]["ops"], value["before"]["ops"])
+        text = pathlib.Path(story).read_text()
+        self.assertIn('name: "short-story"', text)
+        self.assertIn('expect { violation: "hang" clause: "the event budget is spent" }', text)
+        ran = Ran("run", "--scenario", story, "--json")
+        self.assertEqual((ran.code, ran.json()["verdict"]), (OK, "ok"))
+
+    def test_shrink_takes_a_capsule(self):
+        path = self.write("a.capsule", self.capsule())
+        story = str(self.directory / "b.txtpb")
+        ran = Ran("shrink", path, "--for", "2s", "--out", story)
+        self.assertEqual((ran.code, ran.err), (OK, ""))
+        self.assertIn(f"replay: tallysim run --scenario {story}", ran.out)
+
+    def test_explain_tells_the_past_of_a_violation(self):
+        for ran in (Ran("explain", "--seed", "21", *HANGS),
+                    Ran("explain", self.write("a.capsule", self.capsule()))):
+            self.assertEqual((ran.code, ran.err), (VIOLATION, ""))
+            self.assertIn("promised   a run ends within its event budget", ran.out)
+            self.assertIn("happened   1000 events and no end", ran.out)
+        ran = Ran("explain", "--seed", "1", *SMALL)
+        self.assertEqual(ran.code, OK)
+        self.assertIn("nothing to explain", ran.err)
+        self.expect_usage(Ran("explain"), "one of")
+
+    def test_shrink_refuses_what_it_cannot_shrink(self):
+        story = str(self.directory / "c.txtpb")
+        self.expect_usage(Ran("shrink", "--out", story), "one of")
+        self.expect_usage(Ran("shrink", "x", "--seed", "1", "--out", story), "one of")
+        self.expect_usage(Ran("shrink", "--seed", "1"), "--out")
+        self.expect_usage(Ran("shrink", "no-such-file", "--out", story), "no-such-file")
+        ran = Ran("shrink", "--seed", "1", *SMALL, "--out", story)
+        self.assertEqual((ran.code, ran.out), (UNDECIDED, ""))
+        self.assertIn("ends ok", ran.err)
+        text = self.capsule().replace('clause: "the event', 'clause: "another')
+        ran = Ran("shrink", self.write("d.capsule", text), "--out", story)
+        self.assertEqual(ran.code, UNDECIDED)
+        self.assertIn("not by hang: another", ran.err)
 
     def test_ctrl_c_ends_a_sweep_with_what_it_has(self):
         sweep = self.start_endless_sweep()

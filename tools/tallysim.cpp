@@ -10,9 +10,11 @@
 
 #include "tally_commit.h"
 #include "tools/sim_check.h"
+#include "tools/sim_explain.h"
 #include "tools/sim_load.h"
 #include "tools/sim_output.h"
 #include "tools/sim_run.h"
+#include "tools/sim_shrink.h"
 #include "tools/sim_sweep.h"
 
 namespace tally::tools {
@@ -163,6 +165,40 @@ int main(int argc, char** argv) {
       ->type_name("CAPSULE|SEED");
   add_run_flags(replay_app, run);
 
+  ShrinkOptions shrink;
+  std::string shrink_time = "60s";
+  CLI::App& shrink_app =
+      *app.add_subcommand("shrink", "Make a failing run small: a scenario file to read and keep");
+  shrink_app.add_option("capsule", shrink.source, "What a sweep wrote, or a failing scenario")
+      ->type_name("CAPSULE");
+  auto* shrink_seed = shrink_app.add_option("--seed", shrink.seed, "Instead of a file: this seed")
+                          ->check(CLI::Range(uint64_t{0}, kSeedMax));
+  shrink_app.add_option("--scenario", shrink.scenario, "With --seed: of this scenario")
+      ->type_name("NAME|FILE");
+  shrink_app.add_option("--set", shrink.assignments, "Set one parameter first")
+      ->type_name("path=value")
+      ->allow_extra_args(false);
+  shrink_app.add_option("--out", shrink.out, "The scenario file to write")
+      ->type_name("FILE")
+      ->required();
+  shrink_app.add_option("--for", shrink_time, "Stop after this time with what there is")
+      ->type_name("TIME")
+      ->capture_default_str();
+  shrink_app.add_flag("--json", shrink.json, "Print JSON, one object per line");
+
+  RunOptions explain;
+  bool explain_all = false;
+  CLI::App& explain_app = *app.add_subcommand("explain", "Tell what led to a violation");
+  explain_app.add_option("capsule", explain.scenario, "A capsule, or a scenario")
+      ->type_name("CAPSULE");
+  auto* explain_seed =
+      explain_app.add_option("--seed", explain.seed, "Instead of a file: this seed")
+          ->check(CLI::Range(uint64_t{0}, kSeedMax));
+  explain_app.add_option("--set", explain.assignments, "Set one parameter")
+      ->type_name("path=value")
+      ->allow_extra_args(false);
+  explain_app.add_flag("--all", explain_all, "All lines of the past, however many");
+
   bool list_json = false;
   CLI::App& list_app = *app.add_subcommand("list", "List the scenarios");
   list_app.add_flag("--json", list_json, "Print JSON, one object per line");
@@ -182,6 +218,18 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
   if (sweep_app.parsed()) return sweep_command(sweep_flags, sweep_options);
+  if (explain_app.parsed()) {
+    explain.seed_given = explain_seed->count() > 0;
+    if (explain.scenario.empty() == !explain.seed_given) {
+      return usage_error("explain takes one of a file (CAPSULE) and --seed N");
+    }
+    return explain_command(explain, explain_all);
+  }
+  if (shrink_app.parsed()) {
+    shrink.seed_given = shrink_seed->count() > 0;
+    const std::string error = parse_duration(shrink_time, shrink.wall_ns_max);
+    return error.empty() ? shrink_command(shrink) : usage_error(error);
+  }
   if (list_app.parsed()) return list_command(list_json);
   if (check_app.parsed()) return check_command(check);
   run.seed_given = seed->count() > 0;

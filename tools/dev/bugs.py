@@ -10,6 +10,8 @@ Each bug is a patch, tests/bugs/NAME.patch, headed by what it does:
 
 Any of the oracles may fire first. Args, if there is such a line, is for the sweep.
 
+The first failing seed is shrunk to a story (build/bugs/out/NAME/NAME.txtpb).
+
 The patch is applied to a copy of the tree under build/bugs, whose build stays warm; the shipped
 tree contains none. A patch that no longer applies or compiles is a failure, like one not caught.
 Exit 0 all caught, 1 not all, 2 usage, 3 the copy without any bug does not build.
@@ -196,6 +198,19 @@ def catch(program, bug, first, last, jobs, out):
     return result
 
 
+def shrink(program, bug, seed, out):
+    """The failing seed made small: its size, and what that took. None: it does not shrink."""
+    story = out / f"{bug.name}.txtpb"
+    lines = call([program, "shrink", "--seed", str(seed), "--out", story, "--json",
+                  *bug.arguments])
+    if not lines:
+        return None
+    line = lines[-1]
+    return {**{name: line["after"][name] for name in ("faults", "nodes", "ops", "events")},
+            "cpu_ns": line["cpu_ns"], "before": line["before"], "minimal": line["minimal"],
+            "fingerprint": line["fingerprint"], "story": str(story.relative_to(TOP))}
+
+
 def measure(bug, arguments):
     report = {"bug": bug.name, "caught": False, "oracle": None, "seeds": 0, "cpu_ns": 0,
               "replay": None, "shrunk": None}
@@ -221,6 +236,8 @@ def measure(bug, arguments):
             report["oracle"] = shown["oracle"]
             report["replay"] = shlex.join([str(program.relative_to(TOP)), "run", "--seed",
                                            str(shown["seed"]), *bug.arguments])
+            if arguments.shrink:
+                report["shrunk"] = shrink(program, bug, shown["seed"], WORK / "out" / bug.name)
         if arguments.ranges > 1:
             report["ranges"] = catches
         unexpected = sorted({one["oracle"] for one in catches
@@ -248,6 +265,12 @@ def print_report(report):
           f"{report['cpu_ns'] / 1e9:>7.2f} s")
     if report["replay"]:
         print(f"    {report['replay']}")
+    if report["shrunk"]:
+        after, before = report["shrunk"], report["shrunk"]["before"]
+        print("    shrunk: " + ", ".join(f"{before[name]} -> {after[name]} {what}" for name, what in
+                                         (("faults", "faults"), ("nodes", "nodes"),
+                                          ("ops", "operations"), ("events", "events")))
+              + f" in {after['cpu_ns'] / 1e9:.1f} s: {after['story']}")
     for one in report.get("ranges", ()):
         seed = one["seed"] if one["caught"] else "none"
         print(f"    seed {seed}: {one['oracle']}, {one['seeds']} seeds, "
@@ -271,6 +294,8 @@ def parse_arguments():
     parser.add_argument("--ranges", type=int, default=1, metavar="K",
                         help="sweep K ranges of that length one after the other; report medians")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="J")
+    parser.add_argument("--no-shrink", dest="shrink", action="store_false",
+                        help="do not make the failing seed small")
     parser.add_argument("--json", action="store_true", help="one line per bug")
     arguments = parser.parse_args()
     if arguments.ranges < 1 or arguments.jobs < 1:

@@ -1,0 +1,61 @@
+#include "tools/sim_explain.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "core/check.h"
+#include "sim/explain.h"
+#include "tools/sim_load.h"
+#include "tools/sim_output.h"
+
+namespace tally::tools {
+namespace {
+
+constexpr size_t kLineCountMax = 60;
+
+// What is running, for the CHECK handler.
+sim::World* current_world = nullptr;
+const sim::RunSpec* current_spec = nullptr;
+size_t line_count_max = kLineCountMax;
+
+int explain(const sim::RunResult& result) {
+  if (!result.violation) {
+    fmt::print(stderr, "tallysim: the run ends {}: there is nothing to explain\n",
+               sim::to_string(result.verdict));
+    return exit_code(result.verdict);
+  }
+  fmt::print("{}", explain_text(*current_spec, result, current_world->story(), line_count_max));
+  std::fflush(stdout);
+  return kExitViolation;
+}
+
+void explain_failed_check(const std::string& message) {
+  _exit(explain(current_world->result_of_failed_check(message)));
+}
+
+}  // namespace
+
+int explain_command(const RunOptions& options, bool all) {
+  Loaded loaded;
+  std::string error = load(options.scenario, loaded);
+  if (!error.empty()) return usage_error(error);
+  const uint64_t seed = options.seed_given           ? options.seed
+                        : loaded.scenario.has_seed() ? static_cast<uint64_t>(loaded.scenario.seed())
+                                                     : 1;
+  sim::RunSpec spec;
+  error = spec_of(loaded, seed, options.assignments, spec);
+  if (!error.empty()) return usage_error(error);
+  spec.explain = true;
+  fmt::print("seed {}: {}\n", seed,
+             loaded.scenario.has_story() ? loaded.scenario.story() : "a run of the swarm");
+  sim::World world(spec);
+  current_world = &world;
+  current_spec = &spec;
+  if (all) line_count_max = 0;
+  set_check_handler(explain_failed_check);
+  return explain(world.run());
+}
+
+}  // namespace tally::tools
