@@ -26,6 +26,10 @@ constexpr int64_t kEventSlack = 20'000;
 constexpr uint64_t kOtherSeeds = 24;
 constexpr uint64_t kOtherSeedsOfSmallRuns = 60;
 constexpr uint64_t kSeedsForClients = 4;
+constexpr size_t kManyOperations = 16;
+constexpr size_t kTimesMax = 40;
+// A run that never ends is cut at this many events, ten times those of a usual run.
+constexpr int64_t kHangEvents = 200'000;
 constexpr int kRoundsMax = 8;
 constexpr int kCoarseRounds = 2;
 
@@ -63,10 +67,13 @@ class Shrinker {
       result.error = fmt::format("the run fails by {}, not by {}", fingerprint_, expected);
     }
     if (!result.error.empty()) return result;
+    if (best_report_.oracle() == "hang" && best_report_.events() > kHangEvents) {
+      step_ = "budget";
+      accept_change([](RunSpec& spec) { spec.params.set_event_count_max(kHangEvents); });
+    }
     make_data(result.before.record());
     fewer_nodes(kOtherSeeds);
     cut_ends();
-    few_operations();
     for (int round = 0; round < kRoundsMax; ++round) {
       const std::string before = best_text();
       reduce(round < kCoarseRounds ? Thoroughness::kCoarse : Thoroughness::kOneMinimal);
@@ -296,11 +303,11 @@ class Shrinker {
   // Any few of many operations, when the failure is one that many seeds would find.
   void few_operations() {
     step_ = "operations";
-    for (const size_t step : {128u, 32u, 8u}) {
-      if (best_.operations.size() < 2 * step) continue;
+    for (const size_t step : {128u, 32u, 8u, 4u, 2u}) {
+      if (best_.operations.size() < kManyOperations || best_.operations.size() < 2 * step) continue;
       RunSpec fewer = best_;
       fewer.operations = thinned(best_.operations, step);
-      if (accept_with_any_seed(fewer, kOtherSeeds)) return;
+      accept_with_any_seed(fewer, kOtherSeeds);
     }
   }
 
@@ -309,13 +316,16 @@ class Shrinker {
   void reduce(Thoroughness thoroughness) {
     silence_noise();
     reduce_faults(thoroughness);
+    few_operations();
     reduce_operations(thoroughness);
     reduce_noise(thoroughness);
     fewer_nodes(kOtherSeedsOfSmallRuns);
     fewer_clients();
     calm_parameters();
-    without_idle_stretches();
     shorter();
+    // Each time costs a few runs: not before there are few.
+    if (time_points(best_).size() > kTimesMax) return;
+    without_idle_stretches();
     simpler_faults();
     round_times();
   }

@@ -343,6 +343,62 @@ class CliTest(unittest.TestCase):
             self.assertIsNone(replayed.json()["differs_at"])
             self.assertEqual(replayed.json()["digest"], drawn.json()["digest"])
 
+    # ---- shards
+
+    def seeds_of(self, *flags, environment=None):
+        ran = subprocess.run([TALLYSIM, "sweep", "--json", *flags, *HANGS], text=True,
+                             capture_output=True, env={**os.environ, **(environment or {})})
+        self.assertEqual(ran.returncode, VIOLATION, ran.stderr)
+        return sorted(json.loads(line)["seed"] for line in ran.stdout.splitlines()[:-1])
+
+    def test_shards_share_the_seeds_out(self):
+        shards = [self.seeds_of("--seeds", "10..20", "--shard", f"{i}/3") for i in (1, 2, 3)]
+        self.assertEqual(sum(shards, []), list(range(10, 21)))
+        self.assertEqual(self.seeds_of("--seeds", "10..20", "--shard", "1/1"),
+                         list(range(10, 21)))
+
+    def test_shards_of_array_jobs(self):
+        slurm = {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_MIN": "5",
+                 "SLURM_ARRAY_TASK_COUNT": "3"}
+        second = self.seeds_of("--seeds", "10..20", "--shard", "2/3")
+        self.assertEqual(self.seeds_of("--seeds", "10..20", "--shard", "auto",
+                                       environment=slurm), second)
+        self.assertEqual(self.seeds_of("--seeds", "10..20", "--shard", "auto/3",
+                                       environment={"JOB_COMPLETION_INDEX": "1"}), second)
+
+    def test_shards_that_do_not_exist(self):
+        for shard in ("0/3", "4/3", "1", "1/0", "x/3", "1/x", "/", "auto", "1/12", "-1/3"):
+            with self.subTest(shard=shard):
+                self.expect_usage(Ran("sweep", "--seeds", "10..20", f"--shard={shard}"), "--shard")
+
+    def test_seeds_of_a_commit(self):
+        first = self.seeds_of("--seeds", "0123abcd+3")
+        self.assertEqual(first, self.seeds_of("--seeds", "0123abcdef99+3"))
+        self.assertEqual(first, list(range(first[0], first[0] + 3)))
+        self.assertNotEqual(first, self.seeds_of("--seeds", "fedcba98+3"))
+        for seeds in ("0123abc", "0123+5", "0123abcd+0", "0123abcd+", "0123abcg+1", "+3"):
+            with self.subTest(seeds=seeds):
+                self.expect_usage(Ran("sweep", f"--seeds={seeds}"), "--seeds")
+
+    def test_merge_sums_up_shards_and_tells_each_kind_once(self):
+        paths = [self.write(f"{i}.json",
+                            Ran("sweep", "--seeds", "10..20", "--shard", f"{i}/2", "--json",
+                                *HANGS).out) for i in (1, 2)]
+        merged = subprocess.run([sys.executable, "-B", "tools/dev/merge_sweeps.py", *paths],
+                                text=True, capture_output=True)
+        self.assertEqual((merged.returncode, merged.stderr), (VIOLATION, ""))
+        kind, total = (json.loads(line) for line in merged.stdout.splitlines())
+        self.assertEqual((kind["fingerprint"], kind["count"]),
+                         ("hang: the event budget is spent", 11))
+        whole = Ran("sweep", "--seeds", "10..20", "--json", *HANGS).json()
+        for name in ("seeds", "violations", "events", "seen", "never_seen"):
+            self.assertEqual(total[name], whole[name], name)
+        bad = self.write("bad.json", '{"verdict":"ok"}\nnonsense\n')
+        merged = subprocess.run([sys.executable, "-B", "tools/dev/merge_sweeps.py", bad],
+                                text=True, capture_output=True)
+        self.assertEqual(merged.returncode, USAGE)
+        self.assertIn(f"{bad}:2: not JSON", merged.stderr)
+
     # ---- runs and failures as files
 
     def capsule(self):

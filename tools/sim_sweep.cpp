@@ -20,6 +20,7 @@
 #include "core/note.h"
 #include "sim/capsule.h"
 #include "sim/plan.h"
+#include "sim/shrink.h"
 #include "tally_commit.h"
 #include "tools/sim_child.h"
 #include "tools/sim_load.h"
@@ -220,6 +221,8 @@ class Sweep {
     } else {
       ++undecided_count_;
     }
+    std::vector<uint64_t>& alike = kinds_[fingerprint(report)];
+    alike.push_back(static_cast<uint64_t>(report.seed()));
     print_failure(report);
     write_failure(report);
   }
@@ -334,6 +337,10 @@ class Sweep {
         "{} events (median {} a seed), {} per second and core, {} ms of CPU in {} ms\n",
         seed_count_, ok_count_, violation_count_, vacuous_count_, undecided_count_, event_count_,
         median, event_count_ * 1000 / cpu_ms, cpu_ms, elapsed_ns() / 1'000'000);
+    for (const auto& [kind, seeds] : kinds_) {
+      fmt::print("{} times, first by seed {}: {}\n", seeds.size(),
+                 *std::min_element(seeds.begin(), seeds.end()), kind);
+    }
     if (!never_text.empty()) fmt::print("never seen: {}\n", never_text);
   }
 
@@ -352,6 +359,7 @@ class Sweep {
   uint64_t cpu_ns_ = 0;
   uint64_t frames_corrupted_ = 0;
   std::vector<uint64_t> events_;
+  std::map<std::string, std::vector<uint64_t>> kinds_;  // seeds of failures, by fingerprint
   std::map<int, uint64_t> notes_;
   std::map<int, uint64_t> faults_;
 };

@@ -14,6 +14,7 @@
 #include "tools/sim_load.h"
 #include "tools/sim_output.h"
 #include "tools/sim_run.h"
+#include "tools/sim_seeds.h"
 #include "tools/sim_shrink.h"
 #include "tools/sim_sweep.h"
 
@@ -21,17 +22,6 @@ namespace tally::tools {
 namespace {
 
 namespace fs = std::filesystem;
-// "A..B" with both ends within range. Empty, or what is wrong.
-std::string parse_seeds(const std::string& text, uint64_t& first, uint64_t& last) {
-  const size_t dots = text.find("..");
-  const std::string_view view = text;
-  if (dots == std::string::npos || !parse_seed(view.substr(0, dots), first) ||
-      !parse_seed(view.substr(dots + 2), last) || first > last) {
-    return fmt::format("--seeds {}: give A..B with 0 <= A <= B < 2^53, as in 1..1000", text);
-  }
-  return {};
-}
-
 // "90", "90s", "10m", "2h" to nanoseconds. Empty, or what is wrong.
 std::string parse_duration(const std::string& text, uint64_t& ns) {
   uint64_t value = 0;
@@ -50,13 +40,18 @@ std::string parse_duration(const std::string& text, uint64_t& ns) {
 
 struct SweepFlags {
   std::string seeds;
+  std::string shard;
   std::string duration;
   std::string scenario;
 };
 
 int sweep_command(const SweepFlags& flags, SweepOptions& options) {
-  std::string error = parse_seeds(flags.seeds, options.first_seed, options.last_seed);
+  SeedRange range;
+  std::string error = parse_seeds(flags.seeds, range);
+  if (error.empty() && !flags.shard.empty()) error = take_shard(flags.shard, range);
   if (!error.empty()) return usage_error(error);
+  options.first_seed = range.first;
+  options.last_seed = range.last;
   if (!flags.duration.empty()) {
     error = parse_duration(flags.duration, options.wall_ns_max);
     if (!error.empty()) return usage_error(error);
@@ -139,9 +134,18 @@ int main(int argc, char** argv) {
   SweepOptions sweep_options;
   sweep_options.jobs = std::max(1u, std::thread::hardware_concurrency());
   CLI::App& sweep_app = *app.add_subcommand("sweep", "Run many seeds and sum up");
-  sweep_app.add_option("--seeds", sweep_flags.seeds, "First and last seed, inclusive")
+  sweep_app
+      .add_option(
+          "--seeds", sweep_flags.seeds,
+          "First and last seed, inclusive; or ID+COUNT: that many that follow from a commit's "
+          "id, or from `commit`, this program's own")
       ->type_name("A..B")
       ->required();
+  sweep_app
+      .add_option("--shard", sweep_flags.shard,
+                  "Only part I of N of the seeds; auto: as the variables of a Slurm array job or a "
+                  "Kubernetes indexed job (auto/N) say")
+      ->type_name("I/N");
   sweep_app.add_option("--scenario", sweep_flags.scenario, "Sweep this instead of the swarm")
       ->type_name("NAME|FILE");
   sweep_app.add_option("--set", sweep_options.assignments, "Set one parameter of every run")
