@@ -367,12 +367,18 @@ class Sweep {
 }  // namespace
 
 int sweep(const SweepOptions& options) {
-  if (!options.out_directory.empty() && mkdir(options.out_directory.c_str(), 0777) != 0 &&
-      errno != EEXIST) {
-    fmt::print(stderr, "tallysim: --out {}: {}\n", options.out_directory, std::strerror(errno));
-    return kExitEnvironment;
+  // Asked before the first seed, not after the first failure.
+  if (!options.out_directory.empty()) {
+    const std::string directory = options.out_directory + "/";
+    const bool there = mkdir(directory.c_str(), 0777) == 0 || errno == EEXIST;
+    if (!there || access(directory.c_str(), W_OK | X_OK) != 0) {
+      fmt::print(stderr, "tallysim: --out {}: {}\n", options.out_directory, std::strerror(errno));
+      return kExitEnvironment;
+    }
   }
-  return Sweep(options).run();
+  const int code = Sweep(options).run();
+  if (interrupted != 0) fmt::print(stderr, "tallysim: interrupted; the summary is of a part\n");
+  return code;
 }
 
 }  // namespace tally::tools

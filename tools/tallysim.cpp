@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <system_error>
 #include <thread>
 
 #include "tally_commit.h"
@@ -244,4 +245,16 @@ int main(int argc, char** argv) {
 }  // namespace
 }  // namespace tally::tools
 
-int main(int argc, char** argv) { return tally::tools::main(argc, argv); }
+int main(int argc, char** argv) {
+  int code = tally::tools::kExitEnvironment;
+  bool written = true;
+  try {
+    code = tally::tools::main(argc, argv);
+  } catch (const std::system_error&) {  // fmt's way to say it
+    written = false;
+  }
+  // A result that nobody can read is none.
+  if (written && std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  std::fputs("tallysim: stdout cannot be written: the result is lost\n", stderr);
+  return tally::tools::kExitEnvironment;
+}
