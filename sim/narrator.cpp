@@ -13,13 +13,6 @@ constexpr std::string_view kNoteTexts[] = {
 #undef TALLY_NOTE_TEXT
 };
 
-std::string endpoint_text(Endpoint endpoint) {
-  if (is_client(endpoint)) {
-    return fmt::format("client {}", endpoint.value() - kFirstClient.value());
-  }
-  return fmt::format("n{}", endpoint.value());
-}
-
 std::string request_text(const ClientRequest& request) {
   if (const auto* increment = std::get_if<IncrementAndGetRequest>(&request.operation)) {
     return fmt::format("increment {} by {} (session {}, sequence {})", increment->name,
@@ -44,6 +37,13 @@ std::string append_text(const AppendRequest& append) {
 }
 
 }  // namespace
+
+std::string endpoint_text(Endpoint endpoint) {
+  if (is_client(endpoint)) {
+    return fmt::format("client {}", endpoint.value() - kFirstClient.value());
+  }
+  return fmt::format("n{}", endpoint.value());
+}
 
 std::string message_text(const Message& message) {
   if (const auto* append = std::get_if<AppendRequest>(&message)) return append_text(*append);

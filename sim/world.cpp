@@ -92,6 +92,7 @@ bool World::dispatch(const Event& event) {
     story_->begin_event(event, queue_.origin_of(event));
   }
   fold(event);
+  if (spec_.trail != nullptr) described_ = describe(event);
   switch (event.kind) {
     case EventKind::kStart:
     case EventKind::kDeliver:
@@ -123,6 +124,7 @@ bool World::dispatch(const Event& event) {
       break;
   }
   digest_.end_event(event_count_);
+  print_trail();
   return true;
 }
 

@@ -37,6 +37,10 @@ struct RunSpec {
   bool explain = false;                     // keep a Story; no effect on the run
   bool record = false;                      // fill RunResult::record; no effect on the run
   std::FILE* trace = nullptr;               // the narrated trace goes here; no effect on the run
+  // The digest at each checkpoint goes here, and every event from first to last with it.
+  std::FILE* trail = nullptr;
+  uint64_t trail_first = 0;
+  uint64_t trail_last = 0;
 };
 
 struct RunResult {
@@ -106,6 +110,10 @@ class World {
   bool over() const { return phase_ == Phase::kDone || oracles_.violation().has_value(); }
   VirtualTime at_ms(int64_t ms) const { return VirtualTime(std::chrono::milliseconds(ms)); }
 
+  // world_trail.cpp
+  std::string describe(const Event& event) const;
+  void print_trail();
+
   // world_faults.cpp: the plan's executor. Draws nothing.
   void schedule_plan();
   void check_conditions();
@@ -155,7 +163,8 @@ class World {
   Phase phase_ = Phase::kSafety;
   uint64_t event_count_ = 0;
   uint64_t crash_count_ = 0;
-  Envelope arrived_;  // reused
+  Envelope arrived_;       // reused
+  std::string described_;  // the event being carried out, for the trail
 
   std::vector<Ongoing> ongoing_;
   size_t armed_count_ = 0;

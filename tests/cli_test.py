@@ -358,6 +358,49 @@ class CliTest(unittest.TestCase):
             self.assertIsNone(replayed.json()["differs_at"])
             self.assertEqual(replayed.json()["digest"], drawn.json()["digest"])
 
+    # ---- diverge
+
+    def test_diverge_finds_one_byte_of_nondeterminism_at_its_event(self):
+        disturbed = pathlib.Path(TALLYSIM).parent.parent / "tests" / "tallysim_disturbed"
+        if not disturbed.exists():
+            self.skipTest("there is no patch(1), so no disturbed program")
+        for what in (["--seed", "3"], ["--scenario", "bridge-node"]):
+            with self.subTest(what=what):
+                ran = Ran("diverge", TALLYSIM, str(disturbed), *what)
+                self.assertEqual((ran.code, ran.err), (VIOLATION, ""))
+                lines = ran.out.splitlines()
+                self.assertEqual(lines[0], "the first event that differs is 1500")  # one-byte.patch
+                a, b = (re.fullmatch(rf"{side}  [0-9a-f]{{16}}  at (\d+) ns: (.*)", line).groups()
+                        for side, line in zip("AB", lines[2:], strict=True))
+                self.assertEqual(int(b[0]) - int(a[0]), 1)
+                self.assertEqual(a[1], b[1])
+
+    def test_diverge_finds_nothing_between_equal_programs(self):
+        ran = Ran("diverge", TALLYSIM, TALLYSIM, "--seed", "3")
+        self.assertEqual((ran.code, ran.err), (OK, ""))
+        self.assertIn("no difference", ran.out)
+
+    def test_diverge_compares_capsules(self):
+        text = self.capsule()
+        a = self.write("a.capsule", text)
+        self.assertEqual(Ran("diverge", a, a).code, OK)
+        checkpoints = re.findall(r'^checkpoint: "(.*)"', text, re.M)
+        for checkpoint in checkpoints[4:]:
+            text = text.replace(checkpoint, checkpoint[::-1])
+        ran = Ran("diverge", a, self.write("b.capsule", text))
+        self.assertEqual(ran.code, VIOLATION)
+        self.assertIn("is one of 257..320", ran.out)
+
+    def test_diverge_refuses_what_cannot_be_compared(self):
+        a = self.write("a.capsule", self.capsule())
+        changed = self.capsule().replace("heartbeat_ms: 5", "heartbeat_ms: 6")
+        other = self.write("b.capsule", changed)
+        self.expect_usage(Ran("diverge", a, other), "different runs")
+        self.expect_usage(Ran("diverge", a, TALLYSIM), "one of each")
+        self.expect_usage(Ran("diverge", a, "no-such-file"), "no-such-file")
+        self.expect_usage(Ran("diverge", a, "scenarios/bridge-node.txtpb"), "neither")
+        self.assertEqual(Ran("diverge", "/bin/false", TALLYSIM, "--seed", "1").code, ENVIRONMENT)
+
     # ---- shards
 
     def seeds_of(self, *flags, environment=None):

@@ -82,6 +82,9 @@ int prepare(const RunOptions& options, Loaded& loaded, RunSpec& spec) {
   error = spec_of(loaded, seed, options.assignments, spec);
   if (!error.empty()) return usage_error(error);
   spec.trace = options.trace == "text" ? (options.json ? stderr : stdout) : nullptr;
+  spec.trail = options.trail ? stdout : nullptr;
+  spec.trail_first = options.trail_first;
+  spec.trail_last = options.trail_last;
   if (!options.emit_plan.empty() && !write_plan(options.emit_plan, spec, loaded.scenario)) {
     return kExitEnvironment;
   }

@@ -15,6 +15,9 @@ struct RunOptions {
   std::string trace = "off";
   std::string history;    // a file for what the clients saw
   std::string emit_plan;  // a file for the whole run as a scenario
+  bool trail = false;     // print the digest's checkpoints, and each event in a range
+  uint64_t trail_first = 0;
+  uint64_t trail_last = 0;
   bool json = false;
 };
 

@@ -11,6 +11,7 @@
 
 #include "tally_commit.h"
 #include "tools/sim_check.h"
+#include "tools/sim_diverge.h"
 #include "tools/sim_explain.h"
 #include "tools/sim_load.h"
 #include "tools/sim_output.h"
@@ -116,6 +117,15 @@ void add_run_flags(CLI::App& command, RunOptions& options) {
   command.add_flag("--json", options.json, "Print JSON, one object per line");
 }
 
+// The flags that name this run, for another program.
+std::vector<std::string> run_arguments(const RunOptions& run, bool seed_given) {
+  std::vector<std::string> arguments;
+  if (seed_given) arguments.push_back(fmt::format("--seed={}", run.seed));
+  if (!run.scenario.empty()) arguments.push_back("--scenario=" + run.scenario);
+  for (const std::string& assignment : run.assignments) arguments.push_back("--set=" + assignment);
+  return arguments;
+}
+
 int main(int argc, char** argv) {
   CLI::App app(
       "Tally's testbed: a Raft counter in a simulated world, broken on purpose and replayed "
@@ -129,6 +139,10 @@ int main(int argc, char** argv) {
                    ->check(CLI::Range(uint64_t{0}, kSeedMax));
   run_app.add_option("--scenario", run.scenario, "A file, or a name that `list` shows")
       ->type_name("NAME|FILE");
+  std::string trail;
+  run_app
+      .add_option("--trail", trail, "Print the digest at checkpoints, and at every event of A..B")
+      ->type_name("A..B");
   add_run_flags(run_app, run);
 
   SweepFlags sweep_flags;
@@ -204,6 +218,23 @@ int main(int argc, char** argv) {
       ->allow_extra_args(false);
   explain_app.add_flag("--all", explain_all, "All lines of the past, however many");
 
+  DivergeOptions diverge;
+  CLI::App& diverge_app = *app.add_subcommand(
+      "diverge", "Find the first event in which two programs, or two capsules, differ");
+  diverge_app
+      .add_option("a", diverge.a, "A program such as build/clang/bin/tallysim, or a capsule")
+      ->required()
+      ->type_name("A");
+  diverge_app.add_option("b", diverge.b, "The other one")->required()->type_name("B");
+  RunOptions diverge_run;
+  auto* diverge_seed = diverge_app.add_option("--seed", diverge_run.seed, "Of programs: the run")
+                           ->check(CLI::Range(uint64_t{0}, kSeedMax));
+  diverge_app.add_option("--scenario", diverge_run.scenario, "Of programs: its scenario")
+      ->type_name("NAME|FILE");
+  diverge_app.add_option("--set", diverge_run.assignments, "Set one parameter")
+      ->type_name("path=value")
+      ->allow_extra_args(false);
+
   bool list_json = false;
   CLI::App& list_app = *app.add_subcommand("list", "List the scenarios");
   list_app.add_flag("--json", list_json, "Print JSON, one object per line");
@@ -223,6 +254,10 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
   }
   if (sweep_app.parsed()) return sweep_command(sweep_flags, sweep_options);
+  if (diverge_app.parsed()) {
+    diverge.run_arguments = run_arguments(diverge_run, diverge_seed->count() > 0);
+    return diverge_command(diverge);
+  }
   if (explain_app.parsed()) {
     explain.seed_given = explain_seed->count() > 0;
     if (explain.scenario.empty() == !explain.seed_given) {
@@ -238,6 +273,15 @@ int main(int argc, char** argv) {
   if (list_app.parsed()) return list_command(list_json);
   if (check_app.parsed()) return check_command(check);
   run.seed_given = seed->count() > 0;
+  if (!trail.empty()) {
+    SeedRange events;
+    if (!parse_seeds(trail, events).empty()) {
+      return usage_error(fmt::format("--trail {}: give a range of events, as in 1..64", trail));
+    }
+    run.trail = true;
+    run.trail_first = events.first;
+    run.trail_last = events.last;
+  }
   if (replay_app.parsed()) return replay_command(replayed, run);
   return run_command(run);
 }
