@@ -1,0 +1,121 @@
+// Whatever the plan: no oracle fires, and the run is the same twice. rapidcheck draws plans, noise
+// and operations and makes a failing case small; what is left is written as a scenario, with the
+// command that runs it. RC_PARAMS sets seed and number of cases, as everywhere in rapidcheck.
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <fstream>
+
+#include "sim/plan.h"
+#include "sim/scenario.h"
+
+namespace tally::sim {
+namespace {
+
+constexpr int64_t kDurationMs = 3000;
+
+rc::Gen<Fault> fault_of(int64_t nodes) {
+  return rc::gen::exec([nodes] {
+    Fault fault;
+    fault.set_kind(
+        static_cast<FaultKind>(*rc::gen::inRange<int>(FaultKind_MIN, FaultKind_MAX + 1)));
+    fault.mutable_trigger()->set_at_ms(*rc::gen::inRange<int64_t>(0, kDurationMs));
+    fault.set_duration_ms(*rc::gen::inRange<int64_t>(0, 1500));
+    if (fault.kind() != RING && fault.kind() != CRASH_ALL) {
+      const int64_t node = *rc::gen::inRange<int64_t>(0, nodes + 1);
+      Target& target = *fault.add_target();
+      if (node == 0) {
+        target.set_role(LEADER);
+      } else {
+        target.set_node(node);
+      }
+    }
+    if (fault.kind() == FLAP) fault.set_period_ms(*rc::gen::inRange<int64_t>(1, 300));
+    if (fault.kind() == SLOW_DISK) fault.set_factor(*rc::gen::inRange<int64_t>(1, 100));
+    if (fault.kind() == CLOCK_JUMP || fault.kind() == SLOW_LINK) {
+      fault.set_by_ms(*rc::gen::inRange<int64_t>(1, 500));
+    }
+    if (fault.kind() == CRASH_POINT) {
+      fault.set_point(
+          static_cast<CrashPoint>(*rc::gen::inRange<int>(CrashPoint_MIN, CrashPoint_MAX + 1)));
+    }
+    return fault;
+  });
+}
+
+rc::Gen<NoiseEvent> noise_of(int64_t nodes) {
+  return rc::gen::exec([nodes] {
+    NoiseEvent noise;
+    noise.set_from(*rc::gen::inRange<int64_t>(1, nodes + 1));
+    noise.set_to(noise.from() % nodes + 1);
+    noise.set_ordinal(*rc::gen::inRange<int64_t>(1, 400));
+    noise.set_effect(static_cast<NoiseEvent::Effect>(
+        *rc::gen::inRange<int>(NoiseEvent::Effect_MIN, NoiseEvent::Effect_MAX + 1)));
+    return noise;
+  });
+}
+
+rc::Gen<ClientOperation> any_operation() {
+  return rc::gen::exec([] {
+    ClientOperation operation;
+    operation.set_client(*rc::gen::inRange<int64_t>(0, 3));
+    operation.set_at_us(*rc::gen::inRange<int64_t>(0, kDurationMs * 1000));
+    operation.set_counter(*rc::gen::element<std::string>("a", "b"));
+    if (*rc::gen::arbitrary<bool>()) {
+      operation.set_get(true);
+    } else {
+      operation.set_add(*rc::gen::element<int64_t>(1, 10, 100));
+      if (*rc::gen::inRange(0, 4) == 0) operation.set_upper(50);
+    }
+    return operation;
+  });
+}
+
+Scenario any_scenario() {
+  const auto nodes = *rc::gen::element<int64_t>(2, 3, 4, 5);
+  Scenario scenario;
+  scenario.set_name("random-plan");
+  scenario.set_seed(*rc::gen::inRange<int64_t>(1, 1'000'000));
+  scenario.mutable_params()->set_nodes(nodes);
+  scenario.mutable_params()->set_duration_ms(kDurationMs);
+  for (const Fault& fault : *rc::gen::container<std::vector<Fault>>(fault_of(nodes))) {
+    *scenario.add_fault() = fault;
+  }
+  for (const NoiseEvent& noise : *rc::gen::container<std::vector<NoiseEvent>>(noise_of(nodes))) {
+    *scenario.add_noise() = noise;
+  }
+  for (const ClientOperation& operation :
+       *rc::gen::container<std::vector<ClientOperation>>(any_operation())) {
+    *scenario.add_operation() = operation;
+  }
+  return scenario;
+}
+
+// Where a failing case is left, for a person to run.
+std::string keep(const Scenario& scenario) {
+  const std::string path = ::testing::TempDir() + "tally-random-plan.txtpb";
+  std::ofstream(path, std::ios::binary) << scenario_text(scenario);
+  return "tallysim run --scenario " + path + " --trace text";
+}
+
+RC_GTEST_PROP(RandomPlan, NeverViolatesAnOracleAndRunsTheSameTwice, ()) {
+  const Scenario scenario = any_scenario();
+  RunSpec spec;
+  RC_ASSERT(make_run_spec(scenario, static_cast<uint64_t>(scenario.seed()), {}, spec) == "");
+  const RunResult result = run(spec);
+  if (result.violation) {
+    RC_FAIL(result.violation->oracle + ": " + result.violation->message + "\n" + keep(scenario));
+  }
+  RC_CLASSIFY(result.verdict == RunResult::Verdict::kOk, "something was at stake");
+  RC_ASSERT(run(spec).digest == result.digest);
+}
+
+RC_GTEST_PROP(RandomPlan, ReadsBackFromItsText, ()) {
+  const Scenario scenario = any_scenario();
+  Scenario read;
+  RC_ASSERT(parse_scenario(scenario_text(scenario), "text", read) == "");
+  RC_ASSERT(read.SerializeAsString() == scenario.SerializeAsString());
+}
+
+}  // namespace
+}  // namespace tally::sim
