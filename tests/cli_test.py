@@ -362,8 +362,6 @@ class CliTest(unittest.TestCase):
 
     def test_diverge_finds_one_byte_of_nondeterminism_at_its_event(self):
         disturbed = pathlib.Path(TALLYSIM).parent.parent / "tests" / "tallysim_disturbed"
-        if not disturbed.exists():
-            self.skipTest("there is no patch(1), so no disturbed program")
         for what in (["--seed", "3"], ["--scenario", "bridge-node"]):
             with self.subTest(what=what):
                 ran = Ran("diverge", TALLYSIM, str(disturbed), *what)
