@@ -19,8 +19,7 @@ void Node::on_snapshot_written(bool ok, const std::string& error) {
 // Before Raft's step: what the storage said, and what it means to Raft.
 void Node::take_snapshot_events(Time now) {
   // One that appends have made needless while it came in.
-  if (incoming_ && incoming_->id.last.index <= raft_->commit_index() && !write_unanswered_ &&
-      !snapshot_written_) {
+  if (incoming_ && incoming_->id.last.index <= raft_->commit_index() && !write_unanswered_) {
     note(NoteKind::snapshot_abandoned, kNoNode, incoming_->id.last.index.value(),
          raft_->commit_index().value());
     drop_incoming();
@@ -136,6 +135,8 @@ void Node::receive_pieces() {
 }
 
 void Node::receive_piece(SnapshotRequest&& request) {
+  // The very step that let it through may have installed a newer one.
+  if (request.id.last.index <= raft_->commit_index()) return;
   if (write_unanswered_ && writing_ == Writing::kLeaders) return;  // its answer says what is next
   if (incoming_ && incoming_->id != request.id && request.piece == 0) drop_incoming();
   if (!incoming_ && request.piece == 0) {

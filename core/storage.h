@@ -84,7 +84,7 @@ class Storage {
   // ---- snapshots: one at a time is written, beside the log and never before it
 
   // Begins the file of a snapshot that ends with `last`; one that was begun and not finished is
-  // dropped, and its calls are not answered any more.
+  // dropped, and its calls are not answered any more. REQUIRES: snapshot() ends before `last`.
   virtual void begin_snapshot(const EntryMark& last) = 0;
   // Each completes through on_snapshot_written(), never inside the call. REQUIRES: begun, and no
   // other call on it is unanswered. finish_snapshot() after the last piece.

@@ -733,6 +733,27 @@ TEST_F(NodeTest, ALeadersSnapshotReplacesLogAndState) {
   EXPECT_EQ(node_->state().applied_index(), LogIndex(10));
 }
 
+// Otherwise the older one would replace the newer one on disk, whose log is compacted already.
+TEST_F(NodeTest, ALatePieceOfAnOlderSnapshotIsNothingOnceANewerOneIsInstalled) {
+  start();
+  follow(2);
+  const Sent sent;
+  SnapshotRequest older = sent.piece(0);
+  older.id.last.index = LogIndex(5);
+  for (uint64_t number = 0; number < sent.pieces.size(); ++number) {
+    receive(2, sent.piece(number));
+    storage_.complete_snapshot();
+    if (number + 1 < sent.pieces.size()) node_->wake();
+  }
+  node_->wake();
+  ASSERT_TRUE(storage_.finishing_);
+  storage_.complete_snapshot();
+  receive(2, older);  // in the step that installs
+  EXPECT_TRUE(noted(NoteKind::snapshot_installed));
+  EXPECT_FALSE(storage_.snapshot_call_);
+  EXPECT_EQ(storage_.snapshot_, sent.id);
+}
+
 TEST_F(NodeTest, ATransferGoesOnUnderAnotherLeader) {
   start();
   follow(2);
