@@ -66,6 +66,7 @@ void Node::maybe_begin_snapshot(Time now) {
   snapshot_due_at_ = now + config_.snapshot_interval;
   applied_bytes_ = 0;
   if (state_.applied_index() <= snapshot_tried_at_) return;
+  if (storage_.snapshot() && storage_.snapshot()->last.index >= state_.applied_index()) return;
   snapshot_tried_at_ = state_.applied_index();
   note(NoteKind::snapshot_begun, kNoNode, state_.applied_index().value());
   writing_ = Writing::kOwn;
@@ -138,6 +139,7 @@ void Node::receive_piece(SnapshotRequest&& request) {
   // The very step that let it through may have installed a newer one.
   if (request.id.last.index <= raft_->commit_index()) return;
   if (write_unanswered_ && writing_ == Writing::kLeaders) return;  // its answer says what is next
+  if (incoming_ && incoming_->ready) return;                       // Raft is about to take it
   if (incoming_ && incoming_->id != request.id && request.piece == 0) drop_incoming();
   if (!incoming_ && request.piece == 0) {
     if (writing_ == Writing::kOwn) state_.end_capture();

@@ -153,7 +153,7 @@ void SnapshotStore::start(const Identity& identity, StorageClient* client) {
 // ---- Writing ----
 
 void SnapshotStore::begin(const EntryMark& last) {
-  CHECK(!newest_ || last.index > newest_->last.index, "a snapshot up to {} after one up to {}",
+  CHECK(!newest_ || last.index >= newest_->last.index, "a snapshot up to {} after one up to {}",
         last.index.value(), newest_->last.index.value());
   // A call of the one before may still be using its buffer.
   if (in_flight_) {
