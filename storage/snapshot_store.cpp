@@ -157,7 +157,7 @@ void SnapshotStore::begin(const EntryMark& last) {
         last.index.value(), newest_->last.index.value());
   // A call of the one before may still be using its buffer.
   if (in_flight_) {
-    retired_.push_back(std::move(buffer_));
+    retired_.emplace(generation_, std::move(buffer_));
     buffer_ = std::make_unique<std::string>();
     in_flight_ = false;
   }
@@ -216,8 +216,9 @@ void SnapshotStore::on_disk_done(DiskToken token, DiskStatus status) {
     on_read(token, status);
     return;
   }
-  if ((token - kFirstToken) >> 8 != generation_) {  // of one that was dropped
-    retired_.pop_front();
+  const uint64_t generation = (token - kFirstToken) >> 8;
+  if (generation != generation_) {  // of one that was dropped
+    retired_.erase(generation);
     return;
   }
   in_flight_ = false;

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -108,7 +109,8 @@ class SnapshotStore {
   uint64_t read_back_count_ = 0;
   uint64_t read_back_hash_ = 0;
 
-  std::deque<std::unique_ptr<std::string>> retired_;  // of unanswered calls of dropped ones
+  // Buffers of unanswered calls of dropped ones, by generation: such calls complete in any order.
+  std::map<uint64_t, std::unique_ptr<std::string>> retired_;
 
   std::deque<Read> reads_;  // a deque: the buffers stay where they are
   uint64_t read_count_ = 0;

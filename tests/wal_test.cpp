@@ -817,6 +817,37 @@ TEST(WalSnapshot, ADroppedOneLeavesNothingBehind) {
   EXPECT_EQ(recovered.pieces, (std::vector<std::string>{"of the second"}));
 }
 
+// The last call of a dropped one completes long after that of the one dropped behind it: each uses a
+// buffer of its own until then.
+TEST(WalSnapshot, CallsOfDroppedOnesCompleteInAnyOrder) {
+  Node node(1);
+  node.start();
+  node.write(run_of(1, 9));
+  node.wal->begin_snapshot(mark(2));
+  node.wal->write_piece(std::string(200, 'a'));
+  node.world.run();
+  node.world.disk.set_latency({Duration(10), Duration(10), Duration(10), Duration(10)});
+  node.wal->finish_snapshot();
+  const std::string name = snapshot_name(LogIndex(2));
+  // Up to the sync of its directory, behind which it is read back, slowly.
+  while (!node.world.disk.size(name)) ASSERT_TRUE(node.world.step());
+  node.world.disk.set_slowdown(1000);
+  ASSERT_TRUE(node.world.step());
+  ASSERT_TRUE(node.world.step());
+  node.world.disk.set_slowdown(1);
+  for (uint64_t last = 4; last <= 8; last += 2) {
+    node.wal->begin_snapshot(mark(last));
+    node.wal->write_piece("piece");
+    ASSERT_TRUE(node.world.step());
+  }
+  node.world.run();
+  node.wal->finish_snapshot();
+  node.world.run();
+  const Recovered recovered = node.restart();
+  ASSERT_TRUE(recovered.snapshot);
+  EXPECT_EQ(recovered.snapshot->last, mark(8));
+}
+
 // A life of writes, snapshots and compactions, with a crash at each disk call in turn: what was
 // acknowledged is there, in the log or in a snapshot that covers it.
 TEST(WalSnapshot, CrashAtEveryDiskPoint) {
