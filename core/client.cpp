@@ -20,6 +20,7 @@ Client::Client(const ClientConfig& config) : config_(config) {
   CHECK(!config_.nodes.empty());
   CHECK(config_.operations_max > 0 && config_.operations_max < kSessionWindow);
   node_ = scale(draw(config_.seed, 0), config_.nodes.size());
+  prefer(config_.first);
 }
 
 void Client::start(Time now, uint64_t operation_id, Operation operation) {

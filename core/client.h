@@ -21,6 +21,7 @@ namespace tally {
 struct ClientConfig {
   std::vector<NodeId> nodes;                              // where the service is; at least one
   uint64_t seed = 0;                                      // of the choice of nodes and of backoff
+  NodeId first{};                                         // where to begin; kNoNode: drawn
   Duration attempt_timeout = std::chrono::seconds(1);     // then the next node is tried
   Duration operation_timeout = std::chrono::seconds(10);  // then the operation ends
   // Before trying again what was refused; doubled with each attempt, to 16 times this.

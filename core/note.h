@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "core/types.h"
@@ -96,5 +97,8 @@ struct Note {
   uint64_t a = 0;
   uint64_t b = 0;
 };
+
+// The note's sentence with its numbers, for people.
+std::string note_text(const Note& note);
 
 }  // namespace tally

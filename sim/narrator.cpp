@@ -7,12 +7,6 @@
 namespace tally::sim {
 namespace {
 
-constexpr std::string_view kNoteTexts[] = {
-#define TALLY_NOTE_TEXT(name, text) text,
-    TALLY_NOTES(TALLY_NOTE_TEXT)
-#undef TALLY_NOTE_TEXT
-};
-
 std::string request_text(const ClientRequest& request) {
   if (const auto* increment = std::get_if<IncrementAndGetRequest>(&request.operation)) {
     return fmt::format("increment {} by {} (session {}, sequence {})", increment->name,
@@ -79,12 +73,6 @@ std::string message_text(const Message& message) {
   const auto& response = std::get<ValueResponse>(message);
   if (response.outcome == Outcome::kOk) return fmt::format("answer: {}", response.value);
   return fmt::format("answer: {} ({})", to_string(response.outcome), to_string(response.reason));
-}
-
-std::string note_text(const Note& note) {
-  return fmt::format(fmt::runtime(kNoteTexts[static_cast<size_t>(note.kind)]),
-                     fmt::arg("p", note.peer.value()), fmt::arg("a", note.a),
-                     fmt::arg("b", note.b));
 }
 
 void Narrator::cause_message(const Envelope& envelope) {

@@ -37,7 +37,5 @@ class Narrator {
 std::string endpoint_text(Endpoint endpoint);  // "n1", "client 0"
 // "append of n1: term 3, entries 5..7 after 4 (term 2), commit 3"
 std::string message_text(const Message& message);
-// The note's sentence with its numbers.
-std::string note_text(const Note& note);
 
 }  // namespace tally::sim

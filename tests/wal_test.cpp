@@ -817,8 +817,8 @@ TEST(WalSnapshot, ADroppedOneLeavesNothingBehind) {
   EXPECT_EQ(recovered.pieces, (std::vector<std::string>{"of the second"}));
 }
 
-// The last call of a dropped one completes long after that of the one dropped behind it: each uses a
-// buffer of its own until then.
+// The last call of a dropped one completes long after that of the one dropped behind it: each uses
+// a buffer of its own until then.
 TEST(WalSnapshot, CallsOfDroppedOnesCompleteInAnyOrder) {
   Node node(1);
   node.start();

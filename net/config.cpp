@@ -1,0 +1,91 @@
+#include "net/config.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/text_format.h>
+
+#include <charconv>
+#include <fstream>
+#include <sstream>
+#include <string_view>
+#include <system_error>
+
+#include "net/config.pb.h"
+
+namespace tally {
+namespace {
+
+class FirstError final : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, int column, const std::string& message) override {
+    if (text.empty()) text = fmt::format("{}:{}: {}", line + 1, column + 1, message);
+  }
+
+  std::string text;
+};
+
+Duration ms(uint64_t count) { return std::chrono::milliseconds(count); }
+
+}  // namespace
+
+std::string parse_members(const std::string& text, std::vector<PeerAddress>& members) {
+  members.clear();
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string_view part = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    const size_t equals = part.find('=');
+    uint64_t id = 0;
+    const char* id_end = part.data() + std::min(equals, part.size());
+    const auto [stop, code] = std::from_chars(part.data(), id_end, id);
+    if (equals == std::string_view::npos || code != std::errc() || stop != id_end || id == 0) {
+      return fmt::format("'{}': give ID=HOST:PORT,ID=HOST:PORT,...", part);
+    }
+    std::string address(part.substr(equals + 1));
+    std::string host;
+    std::string port;
+    const std::string error = parse_address(address, host, port);
+    if (!error.empty()) return error;
+    members.push_back({NodeId(id), std::move(address)});
+  }
+  return {};
+}
+
+std::string load_config(const std::string& path, ServerOptions& options) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file) return errno_text(path);
+  net::Config config;
+  FirstError error;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  if (!parser.ParseFromString(text.str(), &config)) return fmt::format("{}:{}", path, error.text);
+
+  if (config.id() != 0) options.id = NodeId(config.id());
+  if (!config.data().empty()) options.data_directory = config.data();
+  if (!config.cluster().empty()) options.cluster = config.cluster();
+  if (!config.group().empty()) options.group = config.group();
+  for (const auto& member : config.peers()) {
+    options.members.push_back({NodeId(member.id()), member.address()});
+  }
+  if (!config.listen().empty()) options.listen = config.listen();
+  if (!config.metrics_listen().empty()) options.metrics_listen = config.metrics_listen();
+  if (config.has_election_timeout_ms()) {
+    options.election_timeout_min = ms(config.election_timeout_ms());
+  }
+  if (config.has_heartbeat_ms()) options.heartbeat_interval = ms(config.heartbeat_ms());
+  if (config.has_request_timeout_ms()) options.request_timeout = ms(config.request_timeout_ms());
+  if (config.has_session_timeout_ms()) options.session_timeout = ms(config.session_timeout_ms());
+  if (config.has_sessions_max()) options.session_count_max = config.sessions_max();
+  if (config.has_waiting_requests_max()) options.waiting_count_max = config.waiting_requests_max();
+  if (config.has_segment_bytes()) options.segment_bytes = config.segment_bytes();
+  if (config.has_snapshot_log_bytes()) options.snapshot_log_bytes = config.snapshot_log_bytes();
+  if (config.has_snapshot_interval_ms()) {
+    options.snapshot_interval = ms(config.snapshot_interval_ms());
+  }
+  if (config.has_kept_log_bytes()) options.kept_log_bytes = config.kept_log_bytes();
+  return {};
+}
+
+}  // namespace tally

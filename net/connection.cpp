@@ -1,0 +1,285 @@
+#include "net/connection.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+#include "core/check.h"
+
+namespace tally {
+namespace {
+
+constexpr size_t kReadBytes = size_t{128} << 10;
+// Buffers that a burst has grown beyond this are given back when they are empty.
+constexpr size_t kKeptBytesMax = size_t{1} << 20;
+
+struct FreeAddresses {
+  void operator()(addrinfo* list) const { freeaddrinfo(list); }
+};
+using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
+
+Addresses resolve(const std::string& address, int flags, std::string& error) {
+  std::string host;
+  std::string port;
+  error = parse_address(address, host, port);
+  if (!error.empty()) return nullptr;
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags | AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  const int code = getaddrinfo(host.c_str(), port.c_str(), &hints, &list);
+  if (code != 0) error = fmt::format("{}: {}", address, gai_strerror(code));
+  return Addresses(list);
+}
+
+// A connection on which nothing gets through for so long is broken, and a new one will do better:
+// TCP itself would wait for minutes after a cut that dropped packets.
+constexpr int kUnacknowledgedMs = 2000;
+constexpr int kKeepAliveSeconds = 30;  // an idle one whose other end has vanished
+
+void set_option(int fd, int level, int option, int value = 1) {
+  CHECK(setsockopt(fd, level, option, &value, sizeof(value)) == 0, "{}", errno_text("setsockopt"));
+}
+
+void set_stream_options(int fd) {
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUnacknowledgedMs);
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveSeconds);
+}
+
+}  // namespace
+
+std::string parse_address(const std::string& address, std::string& host, std::string& port) {
+  const size_t colon = address.rfind(':');
+  const auto wrong = [&](std::string_view what) {
+    return fmt::format("'{}': {}; give HOST:PORT, such as 127.0.0.1:8081", address, what);
+  };
+  if (colon == std::string::npos) return wrong("no port");
+  host = address.substr(0, colon);
+  port = address.substr(colon + 1);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  } else if (host.find(':') != std::string::npos) {
+    return wrong("an IPv6 address is written in brackets");
+  }
+  if (host.empty()) return wrong("no host");
+  uint32_t number = 0;
+  const auto [end, code] = std::from_chars(port.data(), port.data() + port.size(), number);
+  if (code != std::errc() || end != port.data() + port.size() || number > 65535) {
+    return wrong("a port is a number up to 65535");
+  }
+  return {};
+}
+
+int connect_to(const std::string& address, std::string& error) {
+  const Addresses list = resolve(address, 0, error);
+  if (list == nullptr) return -1;
+  const int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd >= 0) {
+    set_stream_options(fd);
+    if (::connect(fd, list->ai_addr, list->ai_addrlen) == 0 || errno == EINPROGRESS) return fd;
+  }
+  error = errno_text(fmt::format("cannot connect to {}", address));
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+int listen_on(const std::string& address, std::string& error) {
+  const Addresses list = resolve(address, AI_PASSIVE, error);
+  if (list == nullptr) return -1;
+  const int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd >= 0) {
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR);
+    if (bind(fd, list->ai_addr, list->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0) return fd;
+  }
+  error = errno_text(fmt::format("cannot listen on {}", address));
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+std::string local_address(int fd) {
+  sockaddr_storage address{};
+  socklen_t bytes = sizeof(address);
+  char host[NI_MAXHOST];
+  char port[NI_MAXSERV];
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  if (getsockname(fd, generic, &bytes) != 0 ||
+      getnameinfo(generic, bytes, host, sizeof(host), port, sizeof(port),
+                  NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "?";
+  }
+  const bool v6 = address.ss_family == AF_INET6;
+  return v6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
+}
+
+Connection::Connection(Loop& loop, ConnectionOwner& owner, GroupId group, uint64_t tag)
+    : loop_(loop), owner_(owner), group_(group), tag_(tag) {}
+
+Connection::~Connection() { close(); }
+
+std::string Connection::connect(const std::string& address) {
+  CHECK(!is_open());
+  std::string error;
+  const int fd = connect_to(address, error);
+  if (fd < 0) return error;
+  fd_ = fd;
+  connected_ = false;
+  events_ = EPOLLOUT;
+  loop_.watch(fd_, events_, *this);
+  return {};
+}
+
+void Connection::adopt(int fd) {
+  CHECK(!is_open());
+  set_stream_options(fd);
+  fd_ = fd;
+  connected_ = true;
+  events_ = EPOLLIN;
+  loop_.watch(fd_, events_, *this);
+}
+
+void Connection::close() {
+  if (!is_open()) return;
+  loop_.forget(fd_, *this);
+  ::close(fd_);
+  fd_ = -1;
+  connected_ = false;
+  reading_ = true;
+  in_.clear();
+  out_.clear();
+  out_begin_ = 0;
+}
+
+void Connection::break_off(const std::string& why) {
+  close();
+  owner_.on_broken(*this, why);
+}
+
+void Connection::queue(const Envelope& envelope) {
+  if (is_open()) encode_frame(envelope, group_, out_);
+}
+
+void Connection::queue(const net::NetMessage& message) {
+  if (is_open()) encode_net_frame(message, out_);
+}
+
+void Connection::queue_first(const net::NetMessage& message) {
+  CHECK(is_open() && out_begin_ == 0);
+  std::string first;
+  encode_net_frame(message, first);
+  out_.insert(0, first);
+}
+
+void Connection::want(uint32_t events) {
+  if (events_ == events) return;
+  events_ = events;
+  loop_.rewatch(fd_, events_, *this);
+}
+
+bool Connection::flush() {
+  if (!is_connected()) return true;
+  while (out_begin_ < out_.size()) {
+    const ssize_t bytes =
+        send(fd_, out_.data() + out_begin_, out_.size() - out_begin_, MSG_NOSIGNAL);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0 && errno == EAGAIN) break;
+    if (bytes < 0) {
+      break_off(errno_text("send"));
+      return false;
+    }
+    out_begin_ += static_cast<size_t>(bytes);
+  }
+  if (out_begin_ == out_.size()) {
+    out_begin_ = 0;
+    out_.clear();
+    if (out_.capacity() > kKeptBytesMax) out_.shrink_to_fit();
+    want(EPOLLIN);
+    return true;
+  }
+  // What has left is dropped when it is the larger part, so that each byte moves at most once.
+  if (out_begin_ > out_.size() / 2) {
+    out_.erase(0, out_begin_);
+    out_begin_ = 0;
+  }
+  want(EPOLLIN | EPOLLOUT);
+  return true;
+}
+
+void Connection::on_ready(uint32_t events) {
+  if (!connected_) {
+    int error = 0;
+    socklen_t bytes = sizeof(error);
+    getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &bytes);
+    if (error != 0) {
+      errno = error;
+      return break_off(errno_text("connect"));
+    }
+    if ((events & EPOLLOUT) == 0) return;
+    connected_ = true;
+    want(EPOLLIN);
+    owner_.on_connected(*this);
+    return;
+  }
+  if ((events & EPOLLOUT) != 0 && !flush()) return;
+  if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) read_some();
+}
+
+void Connection::read_some() {
+  // One for all connections of the thread: most of what arrives is whole frames, read in place.
+  static thread_local std::string room(kReadBytes, '\0');
+  const bool in_place = in_.empty();
+  const size_t have = in_.size();
+  if (!in_place) in_.resize(have + kReadBytes);
+  std::string& buffer = in_place ? room : in_;
+  const ssize_t received = recv(fd_, buffer.data() + have, kReadBytes, 0);
+  const bool later = received < 0 && (errno == EINTR || errno == EAGAIN);
+  if (received < 0 && !later) return break_off(errno_text("recv"));
+  if (received == 0) return break_off("closed by the other end");
+  const size_t bytes = have + (later ? 0 : static_cast<size_t>(received));
+  std::string error;
+  std::string_view rest = std::string_view(buffer).substr(0, bytes);
+  if (!take_frames(rest, error)) return break_off(error);
+  if (!is_open()) return;
+  if (!reading_) rest = {};
+  if (in_place) {
+    in_.assign(rest);
+  } else if (rest.empty()) {
+    std::string().swap(in_);
+  } else {
+    in_.erase(bytes);
+    in_.erase(0, bytes - rest.size());
+  }
+}
+
+// Takes whole frames off the start of `bytes`. False when it cannot be read on.
+bool Connection::take_frames(std::string_view& bytes, std::string& error) {
+  while (is_open() && reading_ && !bytes.empty()) {
+    size_t consumed = 0;
+    const bool net = is_net_frame(bytes);
+    const FrameStatus status = net ? decode_net_frame(bytes, message_, consumed, error)
+                                   : decode_frame(bytes, group_, envelope_, consumed, error);
+    if (status == FrameStatus::kNeedMore) return true;
+    if (status != FrameStatus::kOk) return false;
+    bytes.remove_prefix(consumed);
+    if (net) {
+      owner_.on_net_message(*this, message_);
+    } else {
+      owner_.on_frame(*this, envelope_);
+    }
+  }
+  return true;
+}
+
+}  // namespace tally

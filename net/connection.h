@@ -1,0 +1,96 @@
+// Connection: one non-blocking TCP connection and its two buffers.
+//
+// It carries core's frames and net frames in any mix and hands each over when it is whole. What is
+// queued leaves at flush(), once per turn of the loop, in one write. Bounded: it takes in no more
+// than one frame needs, and its owner asks queued_bytes() before sending.
+//
+// It refuses to know what frames mean, and never reconnects.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/codec.h"
+#include "core/message.h"
+#include "net/frame.h"
+#include "net/loop.h"
+
+namespace tally {
+
+class Connection;
+
+class ConnectionOwner {
+ public:
+  virtual ~ConnectionOwner() = default;
+  virtual void on_connected(Connection& connection) = 0;  // only after connect()
+  // The envelope may be taken. May close the connection, not destroy it.
+  virtual void on_frame(Connection& connection, Envelope& envelope) = 0;
+  virtual void on_net_message(Connection& connection, const net::NetMessage& message) = 0;
+  // Closed, by the other end, by an error or by unreadable bytes; not by close(). `why` is for
+  // people. May destroy the connection.
+  virtual void on_broken(Connection& connection, const std::string& why) = 0;
+};
+
+class Connection final : private Watcher {
+ public:
+  // `loop` and `owner` outlive it. `tag` is the owner's own.
+  Connection(Loop& loop, ConnectionOwner& owner, GroupId group, uint64_t tag);
+  ~Connection() override;
+
+  // Begins to connect to "host:port"; empty, or what is wrong with it at once.
+  std::string connect(const std::string& address);
+  // Takes over an accepted socket.
+  void adopt(int fd);
+  void close();
+  // What arrives from now on, this call's batch included, is not looked at.
+  void stop_reading() { reading_ = false; }
+
+  bool is_open() const { return fd_ >= 0; }
+  bool is_connected() const { return is_open() && connected_; }
+  uint64_t tag() const { return tag_; }
+
+  void queue(const Envelope& envelope);
+  void queue(const net::NetMessage& message);
+  // Before all that is queued. REQUIRES: nothing was sent yet.
+  void queue_first(const net::NetMessage& message);
+  // False when it broke; then it may be gone.
+  bool flush();
+  size_t queued_bytes() const { return out_.size() - out_begin_; }
+
+ private:
+  void on_ready(uint32_t events) override;
+  void read_some();
+  bool take_frames(std::string_view& bytes, std::string& error);
+  void break_off(const std::string& why);
+  void want(uint32_t events);
+
+  Loop& loop_;
+  ConnectionOwner& owner_;
+  const GroupId group_;
+  const uint64_t tag_;
+  int fd_ = -1;
+  bool connected_ = false;
+  bool reading_ = true;
+  uint32_t events_ = 0;  // watched for
+
+  std::string in_;  // the beginning of a frame; an idle connection holds no memory
+  std::string out_;
+  size_t out_begin_ = 0;
+  Envelope envelope_;        // reused
+  net::NetMessage message_;  // reused
+};
+
+// Splits "host:port" or "[v6]:port". Empty, or what is wrong with it.
+std::string parse_address(const std::string& address, std::string& host, std::string& port);
+
+// A non-blocking socket that connects; -1 and `error` when it cannot. Names are resolved with the
+// system's resolver, which may block: use addresses where that matters.
+int connect_to(const std::string& address, std::string& error);
+
+// A listening, non-blocking socket; -1 and `error` when there is none.
+int listen_on(const std::string& address, std::string& error);
+// "127.0.0.1:41234".
+std::string local_address(int fd);
+
+}  // namespace tally

@@ -1,0 +1,166 @@
+#include "net/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <algorithm>
+#include <bit>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+namespace tally {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+MetricFamily family(std::string name, std::string help, MetricType type) {
+  MetricFamily result;
+  result.name = std::move(name);
+  result.help = std::move(help);
+  result.type = type;
+  return result;
+}
+
+void add_value(MetricFamily& out, uint64_t value, std::vector<ClientMetric::Label> labels = {}) {
+  ClientMetric metric;
+  metric.label = std::move(labels);
+  metric.counter.value = static_cast<double>(value);
+  metric.gauge.value = static_cast<double>(value);
+  out.metric.push_back(std::move(metric));
+}
+
+MetricFamily gauge(std::string name, std::string help, uint64_t value) {
+  MetricFamily result = family(std::move(name), std::move(help), MetricType::Gauge);
+  add_value(result, value);
+  return result;
+}
+
+MetricFamily counter(std::string name, std::string help, uint64_t value) {
+  MetricFamily result = family(std::move(name), std::move(help), MetricType::Counter);
+  add_value(result, value);
+  return result;
+}
+
+void add_histogram(MetricFamily& out, const LatencyHistogram& latency, std::string stage) {
+  ClientMetric metric;
+  metric.label = {{"stage", std::move(stage)}};
+  metric.histogram.sample_count = latency.count();
+  metric.histogram.sample_sum = static_cast<double>(latency.sum().count()) / 1e9;
+  uint64_t cumulative = 0;
+  for (size_t i = 0; i + 1 < LatencyHistogram::kBucketCount; ++i) {
+    cumulative += latency.buckets()[i];
+    metric.histogram.bucket.push_back(
+        {cumulative, static_cast<double>(LatencyHistogram::bound_us(i)) / 1e6});
+  }
+  out.metric.push_back(std::move(metric));
+}
+
+}  // namespace
+
+void LatencyHistogram::add(Duration latency, uint64_t count) {
+  const auto us = static_cast<uint64_t>(std::max<int64_t>(latency.count(), 0) / 1000);
+  const size_t bucket = us == 0 ? 0 : static_cast<size_t>(std::bit_width(us - 1));
+  buckets_[std::min(bucket, kBucketCount - 1)] += count;
+  count_ += count;
+  sum_ += latency * static_cast<int64_t>(count);
+}
+
+void Metrics::on_step(Time now, const Node& node) {
+  ++step_count_;
+  for (const Note& note : node.last_notes()) ++notes_[static_cast<size_t>(note.kind)];
+  const Raft& raft = node.raft();
+  const LogIndex last = raft.log().last_index();
+  if (raft.is_leader() && last > proposed_) {
+    const Batch batch{last, now, last - proposed_};
+    durable_.waiting.push_back(batch);
+    committed_.waiting.push_back(batch);
+    applied_.waiting.push_back(batch);
+  } else if (!raft.is_leader()) {
+    durable_.waiting.clear();
+    committed_.waiting.clear();
+    applied_.waiting.clear();
+  }
+  proposed_ = last;
+  advance(durable_, raft.durable_index(), now);
+  advance(committed_, raft.commit_index(), now);
+  advance(applied_, node.state().applied_index(), now);
+}
+
+void Metrics::advance(Stage& stage, LogIndex index, Time now) {
+  while (!stage.waiting.empty() && stage.waiting.front().last <= index) {
+    stage.latency.add(now - stage.waiting.front().at, stage.waiting.front().count);
+    stage.waiting.pop_front();
+  }
+}
+
+std::string Metrics::text(const net::Status& status, uint64_t cut_off_count) const {
+  std::vector<MetricFamily> families;
+  families.push_back(gauge("tally_term", "Raft's term", status.term()));
+  MetricFamily role = family("tally_role", "1 for the role of this node", MetricType::Gauge);
+  for (const char* each : {"leader", "follower", "candidate"}) {
+    add_value(role, status.role() == each, {{"role", each}});
+  }
+  families.push_back(std::move(role));
+  families.push_back(
+      gauge("tally_leader", "Whom this node follows; 0 when nobody", status.leader()));
+  MetricFamily index = family("tally_index", "Positions in the log", MetricType::Gauge);
+  add_value(index, status.first_index(), {{"what", "first"}});
+  add_value(index, status.last_index(), {{"what", "last"}});
+  add_value(index, status.durable_index(), {{"what", "durable"}});
+  add_value(index, status.commit_index(), {{"what", "commit"}});
+  add_value(index, status.applied_index(), {{"what", "applied"}});
+  add_value(index, status.snapshot_index(), {{"what", "snapshot"}});
+  families.push_back(std::move(index));
+  families.push_back(gauge("tally_counters", "Counters other than 0", status.counters()));
+  families.push_back(gauge("tally_sessions", "Open client sessions", status.sessions()));
+  families.push_back(
+      gauge("tally_waiting_requests", "Requests without an answer yet", status.waiting()));
+  families.push_back(
+      gauge("tally_connections", "Connections of peers and clients", status.connections()));
+  families.push_back(
+      gauge("tally_disk_free_bytes", "Free space of the data directory", status.disk_free_bytes()));
+  families.push_back(counter("tally_syncs_total", "Syncs asked of the disk", status.sync_count()));
+  families.push_back(counter("tally_steps_total", "Steps of the node", step_count_));
+  families.push_back(counter("tally_requests_total", "Requests that arrived", request_count_));
+  families.push_back(counter("tally_clients_cut_off_total",
+                             "Clients cut off because they did not read their answers",
+                             cut_off_count));
+  MetricFamily answers = family("tally_answers_total", "Answers by outcome", MetricType::Counter);
+  for (size_t i = 0; i < answers_.size(); ++i) {
+    add_value(answers, answers_[i], {{"outcome", std::string(to_string(static_cast<Outcome>(i)))}});
+  }
+  families.push_back(std::move(answers));
+  MetricFamily peers =
+      family("tally_peer_connected", "1 when this node has reached the peer", MetricType::Gauge);
+  MetricFamily dropped =
+      family("tally_peer_dropped_messages_total",
+             "Messages not sent: not connected, or the queue was full", MetricType::Counter);
+  for (const auto& peer : status.peers()) {
+    const std::vector<ClientMetric::Label> labels{{"peer", std::to_string(peer.id())}};
+    add_value(peers, peer.connected(), labels);
+    add_value(dropped, peer.dropped_messages(), labels);
+  }
+  families.push_back(std::move(peers));
+  families.push_back(std::move(dropped));
+  MetricFamily notes = family("tally_notes_total", "What happened, as in the simulator's trace",
+                              MetricType::Counter);
+  for (size_t i = 0; i < kNoteCount; ++i) {
+    if (notes_[i] > 0) add_value(notes, notes_[i], {{"note", std::string(kNoteNames[i])}});
+  }
+  families.push_back(std::move(notes));
+  MetricFamily latency =
+      family("tally_stage_seconds", "From the proposal on the leader until its entry got there",
+             MetricType::Histogram);
+  add_histogram(latency, durable_.latency, "durable");
+  add_histogram(latency, committed_.latency, "committed");
+  add_histogram(latency, applied_.latency, "applied");
+  families.push_back(std::move(latency));
+
+  std::ostringstream out;
+  prometheus::TextSerializer().Serialize(out, families);
+  return out.str();
+}
+
+}  // namespace tally

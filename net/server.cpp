@@ -1,0 +1,395 @@
+#include "net/server.h"
+
+#include <fcntl.h>
+#include <google/protobuf/text_format.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <utility>
+
+#include "core/check.h"
+#include "storage/log_format.h"
+
+namespace tally {
+namespace {
+
+// How long a first start waits for peers that could say that this node's disk was wiped.
+constexpr Duration kAskPeersMax = std::chrono::seconds(2);
+
+uint64_t system_random() {
+  uint64_t bits = 0;
+  CHECK(getrandom(&bits, sizeof(bits), 0) == sizeof(bits), "{}", errno_text("getrandom"));
+  return bits;
+}
+
+const char* role_text(Raft::Role role) {
+  switch (role) {
+    case Raft::Role::kLeader: return "leader";
+    case Raft::Role::kFollower: return "follower";
+    case Raft::Role::kPreCandidate:
+    case Raft::Role::kCandidate: return "candidate";
+  }
+  return "?";
+}
+
+// What an operator wants to know of; the rest is counted.
+bool is_news(NoteKind kind) {
+  switch (kind) {
+    case NoteKind::election_timeout:
+    case NoteKind::became_leader:
+    case NoteKind::leader_found:
+    case NoteKind::stepped_down_higher_term:
+    case NoteKind::stepped_down_no_quorum:
+    case NoteKind::stepped_down_slow_disk:
+    case NoteKind::log_truncated:
+    case NoteKind::snapshot_needed:
+    case NoteKind::snapshot_installed:
+    case NoteKind::snapshot_failed:
+    case NoteKind::snapshot_saved:
+    case NoteKind::recovered:
+    case NoteKind::recovered_torn_tail:
+    case NoteKind::request_lost_leadership: return true;
+    default: return false;
+  }
+}
+
+bool is_log_file(const std::string& name) { return segment_number(name).has_value(); }
+
+}  // namespace
+
+std::string options_error(const ServerOptions& options) {
+  if (options.id == kNoNode || options.id.value() >= kFirstClient.value()) {
+    return "--id: give this node's number, from 1 up";
+  }
+  if (options.data_directory.empty()) return "--data: give the data directory";
+  if (options.cluster.empty() || options.group.empty()) {
+    return "--cluster and --group: give names that are not empty";
+  }
+  std::vector<NodeId> ids;
+  for (const PeerAddress& member : options.members) {
+    std::string host;
+    std::string port;
+    const std::string error = parse_address(member.address, host, port);
+    if (!error.empty()) return fmt::format("--peers {}: {}", member.id.value(), error);
+    if (std::find(ids.begin(), ids.end(), member.id) != ids.end()) {
+      return fmt::format("--peers: node {} is there twice", member.id.value());
+    }
+    ids.push_back(member.id);
+  }
+  if (ids.size() > kVotersMax) return fmt::format("--peers: at most {} nodes", kVotersMax);
+  if (std::find(ids.begin(), ids.end(), options.id) == ids.end()) {
+    return fmt::format("--peers: node {} itself (--id) is not among them", options.id.value());
+  }
+  if (options.segment_bytes < kSegmentBytesMin) {
+    return fmt::format("segment_bytes: at least {}", kSegmentBytesMin);
+  }
+  std::string host;
+  std::string port;
+  if (!options.listen.empty()) {
+    const std::string error = parse_address(options.listen, host, port);
+    if (!error.empty()) return "--listen " + error;
+  }
+  if (!options.metrics_listen.empty()) {
+    const std::string error = parse_address(options.metrics_listen, host, port);
+    if (!error.empty()) return "--metrics-listen " + error;
+  }
+  return config_error(node_config(options, Identity{.node_id = options.id}));
+}
+
+NodeConfig node_config(const ServerOptions& options, const Identity& identity) {
+  NodeConfig config;
+  config.identity = identity;
+  config.raft.id = options.id;
+  for (const PeerAddress& member : options.members) config.raft.voters.push_back(member.id);
+  config.raft.election_timeout_min = options.election_timeout_min;
+  config.raft.heartbeat_interval = options.heartbeat_interval;
+  config.raft.seed = system_random();
+  config.session_limits.timeout = options.session_timeout;
+  config.session_limits.session_count_max = options.session_count_max;
+  config.snapshot_log_bytes = options.snapshot_log_bytes;
+  config.snapshot_interval = options.snapshot_interval;
+  config.kept_log_bytes = options.kept_log_bytes;
+  config.waiting_count_max = options.waiting_count_max;
+  config.request_timeout = options.request_timeout;
+  config.incarnation = system_random();
+  return config;
+}
+
+Server::Server(const ServerOptions& options) : options_(options) {
+  const std::string error = options_error(options_);
+  CHECK(error.empty(), "{}", error);
+}
+
+// The node and its storage hear of nothing any more before the disk goes.
+Server::~Server() {
+  if (disk_ != nullptr) disk_->set_client(nullptr);
+  if (signal_fd_ < 0) return;
+  loop_.forget(signal_fd_, *this);
+  close(signal_fd_);
+}
+
+// ---- Starting and stopping ----
+
+std::string Server::run() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&signals, signal);
+  signal_fd_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  CHECK(signal_fd_ >= 0, "{}", errno_text("signalfd"));
+  loop_.watch(signal_fd_, EPOLLIN, *this);
+
+  std::string error = open_directory();
+  if (error.empty()) error = start_transport();
+  if (error.empty() && first_start_) error = ask_peers();
+  if (error.empty() && !stopping_) error = start_node();
+  if (!error.empty()) return error;
+  while (!stopping_ && failure_.empty()) turn();
+  if (failure_.empty()) log("info", "stopped");
+  return failure_;
+}
+
+std::string Server::open_directory() {
+  std::string error;
+  disk_ = PosixDisk::open(loop_, options_.data_directory, error);
+  if (disk_ == nullptr) return error;
+  if (!disk_->lock()) {
+    return fmt::format(
+        "the data directory {} is in use by another process (its file LOCK is locked), or its "
+        "files cannot be opened",
+        options_.data_directory);
+  }
+  error = node_file_.load(options_.data_directory);
+  if (!error.empty()) return error;
+  identity_ = {name_id(options_.cluster), name_id(options_.group), options_.id,
+               system_random() | 1};
+  if (node_file_.exists()) {
+    error = node_file_.check(identity_);
+    if (!error.empty()) return error;
+    identity_.directory_id = node_file_.directory_id();
+    if (options_.bootstrap) log("info", "bootstrap ignored: the data directory has a past");
+    return check_log();
+  }
+  const std::vector<std::string> files = disk_->list();
+  if (std::any_of(files.begin(), files.end(), is_log_file)) {
+    return fmt::format(
+        "{} has a log but no file NODE, which says whose it is: bring it back from where the log "
+        "came",
+        options_.data_directory);
+  }
+  if (!options_.bootstrap) {
+    return fmt::format(
+        "{} is empty. Start each node of a new cluster with --bootstrap, once. If this node had a "
+        "past, bring back its data directory: with an empty one it must not vote",
+        options_.data_directory);
+  }
+  first_start_ = true;
+  return node_file_.create(identity_, options_.cluster, options_.group);
+}
+
+// A log that has begun is not empty, unless somebody removed it.
+std::string Server::check_log() {
+  const std::vector<std::string> files = disk_->list();
+  if (!node_file_.log_began() || std::any_of(files.begin(), files.end(), is_log_file)) return {};
+  return fmt::format(
+      "{}: the log that was here is gone. With an empty one this node must not vote; bring it back",
+      options_.data_directory);
+}
+
+std::string Server::start_transport() {
+  TransportConfig config;
+  config.cluster = options_.cluster;
+  config.group = options_.group;
+  config.identity = identity_;
+  config.members = options_.members;
+  config.seed = system_random();
+  config.connection_count_max = options_.connection_count_max;
+  config.listen = options_.listen;
+  if (config.listen.empty()) {
+    const auto self =
+        std::find_if(options_.members.begin(), options_.members.end(),
+                     [&](const PeerAddress& member) { return member.id == options_.id; });
+    config.listen = self->address;
+  }
+  TransportOwner& owner = *this;
+  transport_ = std::make_unique<Transport>(loop_, config, node_file_, owner);
+  const std::string error = transport_->start(now());
+  if (!error.empty()) return error;
+  log("info",
+      fmt::format("listening address={} cluster={} directory={:016x} commit={}", config.listen,
+                  options_.cluster, identity_.directory_id, options_.commit));
+  if (options_.metrics_listen.empty()) return {};
+  http_ = std::make_unique<HttpServer>(
+      loop_, [this](std::string_view path, int& code) { return serve_http(path, code); });
+  return http_->start(options_.metrics_listen);
+}
+
+// Gives every peer that can be reached the chance to say that this node's disk was wiped.
+std::string Server::ask_peers() {
+  const Time until = now() + kAskPeersMax;
+  while (!stopping_ && failure_.empty() && now() < until && !transport_->has_tried_all()) {
+    loop_.turn(std::min(until, transport_->deadline()));
+    transport_->on_time(now());
+    transport_->flush();
+  }
+  return failure_;
+}
+
+std::string Server::start_node() {
+  WalConfig config;
+  config.segment_bytes = options_.segment_bytes;
+  wal_ = std::make_unique<Wal>(*disk_, config);
+  Clock& clock = *this;
+  Network& network = *this;
+  node_ = std::make_unique<Node>(node_config(options_, identity_), clock, network, *wal_);
+  const Recovered::Outcome outcome = node_->start();
+  if (!node_->running()) return fmt::format("{}: {}", options_.data_directory, node_->message());
+  if (!node_->message().empty()) log("warning", node_->message());
+  started_ = true;
+  if (outcome == Recovered::Outcome::kEmpty && node_file_.log_began()) {
+    return fmt::format("{}: the log is empty, but it had begun", options_.data_directory);
+  }
+  return after_step();
+}
+
+// ---- One turn ----
+
+void Server::turn() {
+  const bool any = loop_.turn(std::min(node_deadline_, transport_->deadline()));
+  const Time at = now();
+  if (at >= transport_->deadline()) transport_->on_time(at);
+  if (any || at >= node_deadline_) {
+    node_->wake();
+    // What it wrote at once is in the page cache by now: its sync begins in this turn.
+    disk_->deliver();
+    if (!node_->running()) {
+      failure_ = fmt::format("the node stops: {}", node_->message());
+      return;
+    }
+    failure_ = after_step();
+    if (!failure_.empty()) return;
+  }
+  transport_->flush();
+}
+
+// Before anything of this step leaves.
+std::string Server::after_step() {
+  metrics_.on_step(now(), *node_);
+  for (const Note& note : node_->last_notes()) {
+    if (is_news(note.kind)) log("info", note_text(note));
+  }
+  if (!node_file_.log_began() && node_->durable_number() > 0) return node_file_.set_log_began();
+  return {};
+}
+
+void Server::send(Envelope&& envelope) {
+  if (const auto* response = std::get_if<ValueResponse>(&envelope.message)) {
+    if (is_client(envelope.to)) metrics_.on_answer(*response);
+  }
+  transport_->send(std::move(envelope));
+}
+
+void Server::on_envelope(Envelope&& envelope) {
+  if (!started_) return;
+  if (is_client(envelope.from)) metrics_.on_request();
+  node_->receive(std::move(envelope));
+}
+
+std::string Server::on_snapshot_command() {
+  if (!started_) return "the node is not started yet";
+  node_->request_snapshot();
+  return {};
+}
+
+void Server::on_refused_as_wiped(const std::string& error) { failure_ = error; }
+
+void Server::on_transport_event(const std::string& text) { log("info", text); }
+
+void Server::on_ready(uint32_t /*events*/) {
+  signalfd_siginfo info{};
+  while (::read(signal_fd_, &info, sizeof(info)) == sizeof(info)) {
+    if (info.ssi_signo == SIGUSR2) {
+      describe();
+    } else {
+      stopping_ = true;
+    }
+  }
+}
+
+// ---- What it tells ----
+
+void Server::on_status_request(net::Status& status) {
+  status.set_id(options_.id.value());
+  status.set_role("starting");
+  status.set_cluster(options_.cluster);
+  status.set_group(options_.group);
+  status.set_directory_id(identity_.directory_id);
+  status.set_commit(options_.commit);
+  status.set_uptime_ms(static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(now() - started_at_).count()));
+  status.set_disk_free_bytes(disk_->free_bytes());
+  status.set_sync_count(disk_->sync_count());
+  transport_->add_status(status);
+  if (!started_) return;
+  const Raft& raft = node_->raft();
+  status.set_role(role_text(raft.role()));
+  status.set_term(raft.term().value());
+  status.set_leader(raft.leader().value());
+  status.set_first_index(raft.log().base().index.value() + 1);
+  status.set_last_index(raft.log().last_index().value());
+  status.set_durable_index(raft.durable_index().value());
+  status.set_commit_index(raft.commit_index().value());
+  status.set_applied_index(node_->state().applied_index().value());
+  status.set_snapshot_index(raft.snapshot() ? raft.snapshot()->last.index.value() : 0);
+  status.set_counters(node_->state().counter_count());
+  status.set_sessions(node_->state().session_count());
+  status.set_state_hash(node_->state().state_hash());
+  status.set_waiting(node_->waiting_count());
+}
+
+void Server::describe() {
+  net::Status status;
+  on_status_request(status);
+  std::string text;
+  CHECK(google::protobuf::TextFormat::PrintToString(status, &text));
+  const std::string path = options_.data_directory + "/DESCRIPTION";
+  std::ofstream file(path);
+  file << text;
+  file.close();
+  log(file ? "info" : "warning", fmt::format("description {}", file ? path : errno_text(path)));
+}
+
+std::string Server::serve_http(std::string_view path, int& code) {
+  net::Status status;
+  on_status_request(status);
+  if (path == "/metrics") return metrics_.text(status, transport_->cut_off_count());
+  if (path == "/healthz") return "ok\n";
+  if (path == "/readyz") {
+    if (status.leader() != 0 && status.applied_index() > 0) return "ready\n";
+    code = 503;
+    return status.leader() == 0 ? "no leader is known\n" : "nothing is applied yet\n";
+  }
+  code = 404;
+  return "there are /metrics, /healthz and /readyz\n";
+}
+
+// One line: time, level, node, what happened.
+void Server::log(std::string_view level, const std::string& text) const {
+  timespec at{};
+  clock_gettime(CLOCK_REALTIME, &at);
+  tm parts{};
+  gmtime_r(&at.tv_sec, &parts);
+  char day[32];
+  std::strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &parts);
+  fmt::print(stderr, "{}.{:03}Z {} node={} {}\n", day, at.tv_nsec / 1'000'000, level,
+             options_.id.value(), text);
+}
+
+}  // namespace tally

@@ -1,0 +1,110 @@
+// Server: one node of a real cluster. Joins the driver of core/ to the real clock, network and disk
+// and lives on one loop.
+//
+// All that one turn of the loop brought goes through one step of the node, one write and one send
+// for each connection.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/node.h"
+#include "net/http.h"
+#include "net/loop.h"
+#include "net/metrics.h"
+#include "net/node_file.h"
+#include "net/posix_disk.h"
+#include "net/transport.h"
+#include "storage/wal.h"
+
+namespace tally {
+
+struct ServerOptions {
+  NodeId id;
+  std::string data_directory;
+  std::string cluster = "tally";
+  std::string group = "counter";
+  std::vector<PeerAddress> members;  // this node included
+  std::string listen;                // empty: the member's own address
+  std::string metrics_listen;        // empty: none
+  bool bootstrap = false;
+  size_t connection_count_max = 20'000;
+  std::string commit;  // of the program, for the status
+
+  Duration election_timeout_min = std::chrono::milliseconds(1000);
+  Duration heartbeat_interval = std::chrono::milliseconds(100);
+  Duration request_timeout = std::chrono::seconds(5);
+  Duration session_timeout = std::chrono::minutes(10);
+  uint64_t session_count_max = 100'000;
+  uint64_t waiting_count_max = 10'000;
+  uint64_t segment_bytes = uint64_t{64} << 20;
+  uint64_t snapshot_log_bytes = uint64_t{64} << 20;
+  Duration snapshot_interval = std::chrono::minutes(30);
+  uint64_t kept_log_bytes = uint64_t{16} << 20;
+};
+
+// Empty when the options fit together, else what is wrong with which one.
+std::string options_error(const ServerOptions& options);
+// With a seed of its own from the system.
+NodeConfig node_config(const ServerOptions& options, const Identity& identity);
+
+class Server final : private Clock, private Network, private TransportOwner, private Watcher {
+ public:
+  explicit Server(const ServerOptions& options);
+  ~Server() override;
+
+  // Runs until a signal or a failure ends it. SIGTERM and SIGINT stop it, SIGUSR2 writes a
+  // description of the node to the data directory; they must be blocked in every thread. Empty when
+  // it was stopped; else why it could not start or go on.
+  std::string run();
+
+ private:
+  // Clock.
+  Time now() override { return monotonic_now(); }
+  void set_deadline(Time deadline) override { node_deadline_ = deadline; }
+  // Network.
+  void send(Envelope&& envelope) override;
+
+  void on_envelope(Envelope&& envelope) override;
+  void on_status_request(net::Status& status) override;
+  std::string on_snapshot_command() override;
+  void on_refused_as_wiped(const std::string& error) override;
+  void on_transport_event(const std::string& text) override;
+  void on_ready(uint32_t events) override;  // a signal
+
+  std::string open_directory();
+  std::string check_log();
+  std::string start_transport();
+  std::string ask_peers();
+  std::string start_node();
+  void turn();
+  std::string after_step();
+  void describe();
+  void log(std::string_view level, const std::string& text) const;
+  std::string serve_http(std::string_view path, int& code);
+
+  const ServerOptions options_;
+  const Time started_at_ = monotonic_now();
+  Loop loop_;
+  int signal_fd_ = -1;
+  bool stopping_ = false;
+  std::string failure_;
+
+  std::unique_ptr<PosixDisk> disk_;
+  NodeFile node_file_;
+  Identity identity_;
+  bool first_start_ = false;
+  bool started_ = false;  // the node takes part
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Wal> wal_;
+  std::unique_ptr<Node> node_;
+  Time node_deadline_ = kNever;
+  bool input_arrived_ = false;
+  Metrics metrics_;
+  std::unique_ptr<HttpServer> http_;
+};
+
+}  // namespace tally

@@ -1,0 +1,430 @@
+#include "net/transport.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "core/check.h"
+#include "core/draw.h"
+
+namespace tally {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kHandshakeTimeout = seconds(1);
+constexpr Duration kRetryMin = milliseconds(20);
+constexpr Duration kRetryMax = milliseconds(1000);
+constexpr int kAcceptsPerTurn = 64;
+
+constexpr uint64_t kLinkTag = uint64_t{1} << 63;
+
+bool is_bulk(const Message& message) {
+  const auto* append = std::get_if<AppendRequest>(&message);
+  return (append != nullptr && !append->entries.empty()) ||
+         std::holds_alternative<SnapshotRequest>(message) ||
+         std::holds_alternative<ClientRequest>(message) ||
+         std::holds_alternative<ValueResponse>(message);
+}
+
+}  // namespace
+
+Transport::Transport(Loop& loop, const TransportConfig& config, NodeFile& node_file,
+                     TransportOwner& owner)
+    : loop_(loop),
+      config_(config),
+      group_{config.identity.cluster_id, config.identity.group_id},
+      node_file_(node_file),
+      owner_(owner) {
+  for (const PeerAddress& member : config_.members) {
+    if (member.id == config_.identity.node_id) continue;
+    Peer& peer = peers_.emplace_back();
+    peer.id = member.id;
+    peer.address = member.address;
+  }
+  for (size_t i = 0; i < peers_.size(); ++i) {
+    for (size_t lane = 0; lane < kLaneCount; ++lane) {
+      ConnectionOwner& self = *this;
+      peers_[i].lanes[lane].connection =
+          std::make_unique<Connection>(loop_, self, group_, kLinkTag | i * kLaneCount | lane);
+    }
+  }
+}
+
+Transport::~Transport() {
+  if (listen_fd_ < 0) return;
+  loop_.forget(listen_fd_, *this);
+  close(listen_fd_);
+}
+
+std::string Transport::start(Time now) {
+  now_ = now;
+  std::string error;
+  listen_fd_ = listen_on(config_.listen, error);
+  if (listen_fd_ < 0) return error;
+  loop_.watch(listen_fd_, EPOLLIN, *this);
+  on_time(now);
+  return {};
+}
+
+// ---- Sending ----
+
+void Transport::send(Envelope&& envelope) {
+  if (is_client(envelope.to)) {
+    const auto found = inbound_.find(envelope.to.value());
+    if (found == inbound_.end() || !found->second.connection->is_open()) return;
+    found->second.connection->queue(envelope);
+    mark_dirty(found->second);
+    return;
+  }
+  const auto peer = std::find_if(peers_.begin(), peers_.end(), [&](const Peer& each) {
+    return endpoint_of(each.id) == envelope.to;
+  });
+  CHECK(peer != peers_.end(), "a message for node {}", envelope.to.value());
+  Link& link = peer->lanes[is_bulk(envelope.message) ? kBulk : kControl];
+  if (!link.ready || link.connection->queued_bytes() > config_.peer_queue_bytes_max) {
+    ++peer->dropped_count;
+    return;
+  }
+  link.connection->queue(envelope);
+}
+
+void Transport::flush() {
+  for (Peer& peer : peers_) {
+    for (Link& link : peer.lanes) {
+      if (link.connection->queued_bytes() > 0) link.connection->flush();
+    }
+  }
+  for (size_t i = 0; i < dirty_.size(); ++i) {
+    const auto found = inbound_.find(dirty_[i]);
+    if (found == inbound_.end()) continue;
+    Inbound& inbound = found->second;
+    inbound.dirty = false;
+    if (!inbound.connection->flush()) continue;
+    if (inbound.last_words) {
+      doom(inbound);
+    } else if (inbound.connection->queued_bytes() > config_.client_queue_bytes_max) {
+      ++cut_off_count_;
+      owner_.on_transport_event(
+          fmt::format("client cut off: it does not read its answers queued_bytes={}",
+                      inbound.connection->queued_bytes()));
+      doom(inbound);
+    }
+  }
+  dirty_.clear();
+  for (const uint64_t endpoint : doomed_) inbound_.erase(endpoint);
+  doomed_.clear();
+}
+
+void Transport::mark_dirty(Inbound& inbound) {
+  if (inbound.dirty) return;
+  inbound.dirty = true;
+  dirty_.push_back(inbound.connection->tag());
+}
+
+// Dropped at the next flush(): its own code may be on the stack.
+void Transport::doom(Inbound& inbound) {
+  inbound.connection->close();
+  doomed_.push_back(inbound.connection->tag());
+}
+
+// ---- Links: what this node opens ----
+
+bool Transport::is_link(const Connection& connection) { return (connection.tag() & kLinkTag) != 0; }
+
+Transport::Peer& Transport::peer_of(const Connection& connection) {
+  return peers_[(connection.tag() & ~kLinkTag) / kLaneCount];
+}
+
+Transport::Link& Transport::link_of(const Connection& connection) {
+  return peer_of(connection).lanes[connection.tag() % kLaneCount];
+}
+
+void Transport::on_time(Time now) {
+  now_ = now;
+  for (Peer& peer : peers_) {
+    for (Link& link : peer.lanes) {
+      if (link.connection->is_open()) {
+        if (now < link.give_up_at) continue;
+        link.connection->close();
+        fail_link(peer, link, "no answer in time");
+      } else if (now >= link.retry_at) {
+        link.give_up_at = now + kHandshakeTimeout;
+        const std::string error = link.connection->connect(peer.address);
+        if (!error.empty()) fail_link(peer, link, error);
+      }
+    }
+  }
+  for (auto& [endpoint, inbound] : inbound_) {
+    if (!inbound.greeted && now >= inbound.greet_by && inbound.connection->is_open()) doom(inbound);
+  }
+}
+
+Time Transport::deadline() const {
+  Time deadline = kNever;
+  for (const Peer& peer : peers_) {
+    for (const Link& link : peer.lanes) {
+      deadline = std::min(deadline, link.connection->is_open() ? link.give_up_at : link.retry_at);
+    }
+  }
+  // Coarse, so that ten thousand connections cost nothing each turn.
+  if (!inbound_.empty()) deadline = std::min(deadline, now_ + seconds(1));
+  return deadline;
+}
+
+void Transport::fail_link(Peer& peer, Link& link, const std::string& why) {
+  const bool was_ready = link.ready;
+  link.ready = false;
+  link.give_up_at = kNever;
+  // Doubled with each failure, half of it drawn, so that a node that comes back is not stormed.
+  const uint64_t doublings = std::min<uint64_t>(link.failure_count++, 10);
+  const auto most =
+      static_cast<uint64_t>(std::min(kRetryMin * (int64_t{1} << doublings), kRetryMax).count());
+  const uint64_t bits =
+      draw(config_.seed, peer.id.value(), link.connection->tag(), link.failure_count,
+           static_cast<uint64_t>(now_.time_since_epoch().count()));
+  link.retry_at = now_ + Duration(static_cast<int64_t>(most / 2 + scale(bits, most / 2)));
+  peer.tried = true;
+  if (was_ready || peer.error.empty()) {  // once, not at every attempt
+    owner_.on_transport_event(fmt::format("peer not reached id={} address={} error=\"{}\"",
+                                          peer.id.value(), peer.address, why));
+  }
+  peer.error = why;
+}
+
+void Transport::on_connected(Connection& connection) {
+  const Peer& peer = peer_of(connection);
+  net::NetMessage message;
+  net::Hello& hello = *message.mutable_hello();
+  hello.set_wire_version(kWireVersion);
+  hello.set_cluster_id(group_.cluster_id);
+  hello.set_group_id(group_.group_id);
+  hello.set_cluster(config_.cluster);
+  hello.set_group(config_.group);
+  hello.set_node_id(config_.identity.node_id.value());
+  hello.set_directory_id(config_.identity.directory_id);
+  hello.set_wanted_node_id(peer.id.value());
+  connection.queue(message);
+}
+
+void Transport::on_hello_reply(Peer& peer, Link& link, const net::HelloReply& reply) {
+  if (reply.refusal() != net::REFUSAL_NONE) {
+    link.connection->close();
+    fail_link(peer, link, fmt::format("refused: {}", reply.error()));
+    if (reply.refusal() == net::REFUSAL_OTHER_DIRECTORY) owner_.on_refused_as_wiped(reply.error());
+    return;
+  }
+  const uint64_t known = node_file_.peer_directory_id(peer.id);
+  std::string error;
+  if (reply.node_id() != peer.id.value()) {
+    error = fmt::format("node {} answers there", reply.node_id());
+  } else if (known == 0) {
+    error = node_file_.remember_peer(peer.id, reply.directory_id());
+  } else if (known != reply.directory_id()) {
+    error = "it lives on another data directory than before: it was wiped";
+  }
+  if (!error.empty()) {
+    link.connection->close();
+    fail_link(peer, link, error);
+    return;
+  }
+  link.ready = true;
+  link.give_up_at = kNever;
+  link.failure_count = 0;
+  peer.tried = true;
+  peer.error.clear();
+  if (&link == &peer.lanes[kControl]) {
+    owner_.on_transport_event(
+        fmt::format("peer reached id={} address={}", peer.id.value(), peer.address));
+  }
+}
+
+bool Transport::has_tried_all() const {
+  return std::all_of(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.tried; });
+}
+
+// ---- Inbound: peers that send, and clients ----
+
+void Transport::on_ready(uint32_t /*events*/) {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return;  // none, or out of descriptors: those that wait are looked at again
+    accept_one(fd);
+  }
+}
+
+void Transport::accept_one(int fd) {
+  if (inbound_.size() >= config_.connection_count_max) {
+    close(fd);
+    return;
+  }
+  const uint64_t endpoint = next_endpoint_++;
+  Inbound& inbound = inbound_[endpoint];
+  ConnectionOwner& self = *this;
+  inbound.connection = std::make_unique<Connection>(loop_, self, group_, endpoint);
+  inbound.greet_by = now_ + kHandshakeTimeout;
+  inbound.connection->adopt(fd);
+}
+
+// Whether the other end may speak; the reply says why not.
+net::HelloReply Transport::judge(const net::Hello& hello) {
+  net::HelloReply reply;
+  reply.set_node_id(config_.identity.node_id.value());
+  reply.set_directory_id(config_.identity.directory_id);
+  const auto refuse = [&](net::Refusal refusal, std::string error) {
+    reply.set_refusal(refusal);
+    reply.set_error(std::move(error));
+    return reply;
+  };
+  if (hello.wire_version() != kWireVersion) {
+    return refuse(
+        net::REFUSAL_VERSION,
+        fmt::format("protocol version {}, node {} speaks {}; run the same release",
+                    hello.wire_version(), config_.identity.node_id.value(), kWireVersion));
+  }
+  if (hello.cluster_id() != group_.cluster_id) {
+    return refuse(net::REFUSAL_CLUSTER,
+                  fmt::format("cluster '{}', node {} belongs to cluster '{}'; check --cluster and "
+                              "the addresses",
+                              hello.cluster().substr(0, 100), config_.identity.node_id.value(),
+                              config_.cluster));
+  }
+  if (hello.group_id() != group_.group_id) {
+    return refuse(
+        net::REFUSAL_GROUP,
+        fmt::format("group '{}', node {} serves group '{}'; check --group",
+                    hello.group().substr(0, 100), config_.identity.node_id.value(), config_.group));
+  }
+  if (hello.wanted_node_id() != 0 && hello.wanted_node_id() != config_.identity.node_id.value()) {
+    return refuse(net::REFUSAL_WRONG_NODE,
+                  fmt::format("node {} was wanted, this is node {}; check --peers",
+                              hello.wanted_node_id(), config_.identity.node_id.value()));
+  }
+  if (hello.node_id() == 0) return reply;
+  const NodeId id(hello.node_id());
+  const bool member =
+      std::any_of(peers_.begin(), peers_.end(), [&](const Peer& peer) { return peer.id == id; });
+  if (!member) {
+    return refuse(net::REFUSAL_UNKNOWN_NODE,
+                  fmt::format("node {} does not know a node {}; check --peers and --id",
+                              config_.identity.node_id.value(), hello.node_id()));
+  }
+  const uint64_t known = node_file_.peer_directory_id(id);
+  if (known == 0) {
+    const std::string error = node_file_.remember_peer(id, hello.directory_id());
+    if (!error.empty()) return refuse(net::REFUSAL_TOO_MANY, error);
+  } else if (known != hello.directory_id()) {
+    return refuse(
+        net::REFUSAL_OTHER_DIRECTORY,
+        fmt::format("node {} knows node {} with another data directory ({:016x}, not {:016x}): its "
+                    "disk was wiped or replaced, and it must not vote as if it had a past. Bring "
+                    "back the old data directory",
+                    config_.identity.node_id.value(), hello.node_id(), known,
+                    hello.directory_id()));
+  }
+  return reply;
+}
+
+void Transport::on_hello(Inbound& inbound, const net::Hello& hello) {
+  net::NetMessage message;
+  *message.mutable_hello_reply() = judge(hello);
+  answer(inbound, message);
+  if (message.hello_reply().refusal() == net::REFUSAL_NONE) {
+    inbound.greeted = true;
+    inbound.peer = NodeId(hello.node_id());
+    return;
+  }
+  owner_.on_transport_event(
+      fmt::format("connection refused error=\"{}\"", message.hello_reply().error()));
+  inbound.last_words = true;
+  inbound.connection->stop_reading();
+}
+
+void Transport::answer(Inbound& inbound, const net::NetMessage& message) {
+  inbound.connection->queue(message);
+  mark_dirty(inbound);
+}
+
+void Transport::on_net_message(Connection& connection, const net::NetMessage& message) {
+  if (is_link(connection)) {
+    Link& link = link_of(connection);
+    if (message.has_hello_reply() && !link.ready) {
+      on_hello_reply(peer_of(connection), link, message.hello_reply());
+    }
+    return;
+  }
+  Inbound& inbound = inbound_.at(connection.tag());
+  if (message.has_hello() && !inbound.greeted) {
+    on_hello(inbound, message.hello());
+    return;
+  }
+  if (!inbound.greeted) {
+    owner_.on_transport_event("connection closed: it does not begin with a handshake");
+    doom(inbound);
+    return;
+  }
+  net::NetMessage reply;
+  if (message.has_status_request()) {
+    owner_.on_status_request(*reply.mutable_status());
+    answer(inbound, reply);
+  } else if (message.has_snapshot()) {
+    const std::string error = owner_.on_snapshot_command();
+    reply.mutable_command_reply()->set_accepted(error.empty());
+    reply.mutable_command_reply()->set_error(error);
+    answer(inbound, reply);
+  } else {
+    doom(inbound);
+  }
+}
+
+void Transport::on_frame(Connection& connection, Envelope& envelope) {
+  if (is_link(connection)) return;  // nobody sends anything there
+  Inbound& inbound = inbound_.at(connection.tag());
+  const bool request = std::holds_alternative<ClientRequest>(envelope.message);
+  const bool from_client = inbound.peer == kNoNode;
+  const bool fits = inbound.greeted && envelope.to == endpoint_of(config_.identity.node_id) &&
+                    (from_client ? request : envelope.from == endpoint_of(inbound.peer));
+  if (!fits) {
+    owner_.on_transport_event("connection closed: it sent what it may not");
+    doom(inbound);
+    return;
+  }
+  if (from_client) {
+    envelope.from = Endpoint(connection.tag());
+    std::get<ClientRequest>(envelope.message).forwarded = false;
+  }
+  owner_.on_envelope(std::move(envelope));
+}
+
+void Transport::on_broken(Connection& connection, const std::string& why) {
+  if (is_link(connection)) {
+    fail_link(peer_of(connection), link_of(connection), why);
+    return;
+  }
+  const auto found = inbound_.find(connection.tag());
+  if (found == inbound_.end()) return;
+  if (!found->second.greeted || why != "closed by the other end") {
+    owner_.on_transport_event(fmt::format("connection lost error=\"{}\"", why));
+  }
+  inbound_.erase(found);
+}
+
+void Transport::add_status(net::Status& status) const {
+  status.set_connections(inbound_.size());
+  for (const Peer& peer : peers_) {
+    net::Status::Peer& out = *status.add_peers();
+    out.set_id(peer.id.value());
+    out.set_address(peer.address);
+    out.set_connected(peer.lanes[kControl].ready && peer.lanes[kBulk].ready);
+    out.set_error(peer.error);
+    out.set_queued_bytes(peer.lanes[kControl].connection->queued_bytes() +
+                         peer.lanes[kBulk].connection->queued_bytes());
+    out.set_dropped_messages(peer.dropped_count);
+  }
+}
+
+}  // namespace tally

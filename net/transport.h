@@ -1,0 +1,145 @@
+// Transport: the Network of the seam over TCP, and the door for clients.
+//
+// Each node opens its own connections to each peer and only sends on them; what a peer sends comes
+// in on those that the peer opened. Two for each peer: one for votes, heartbeats and answers, one
+// for entries, snapshots and forwarded requests, so that nothing small waits behind data. Between
+// nodes delivery may fail: what does not fit a bounded queue is dropped, and Raft sends it again.
+//
+// Every connection begins with a handshake (net.proto): cluster, group, protocol version, who
+// speaks, on which data directory, and whom it wants. A node known with another data directory was
+// wiped and is refused. Clients use the same port; a client that does not read its answers is cut
+// off.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/env.h"
+#include "core/message.h"
+#include "core/storage.h"
+#include "net/connection.h"
+#include "net/node_file.h"
+
+namespace tally {
+
+struct PeerAddress {
+  NodeId id;
+  std::string address;  // HOST:PORT
+};
+
+struct TransportConfig {
+  std::string cluster = "tally";
+  std::string group = "counter";
+  Identity identity;
+  std::vector<PeerAddress> members;  // this node included
+  std::string listen;
+  uint64_t seed = 0;  // of the jitter of reconnecting
+  size_t connection_count_max = 20'000;
+  size_t peer_queue_bytes_max = size_t{16} << 20;
+  size_t client_queue_bytes_max = size_t{4} << 20;
+};
+
+class TransportOwner {
+ public:
+  virtual ~TransportOwner() = default;
+  // From a peer, or a request of a client; never from anybody else.
+  virtual void on_envelope(Envelope&& envelope) = 0;
+  virtual void on_status_request(net::Status& status) = 0;
+  // Empty when accepted.
+  virtual std::string on_snapshot_command() = 0;
+  // Peers know this node with another data directory: it must not take part.
+  virtual void on_refused_as_wiped(const std::string& error) = 0;
+  // For the log: "event key=value ...".
+  virtual void on_transport_event(const std::string& text) = 0;
+};
+
+class Transport final : public Network, private ConnectionOwner, private Watcher {
+ public:
+  // All outlive it.
+  Transport(Loop& loop, const TransportConfig& config, NodeFile& node_file, TransportOwner& owner);
+  ~Transport() override;
+
+  // Begins to listen and to connect. Empty, or what is wrong.
+  std::string start(Time now);
+
+  // Network.
+  void send(Envelope&& envelope) override;
+
+  // Reconnects, and ends handshakes that take too long. Call at deadline() or later.
+  void on_time(Time now);
+  Time deadline() const;
+  // Sends what is queued. Call once per turn of the loop.
+  void flush();
+
+  // Every peer was reached, or could not be, at least once.
+  bool has_tried_all() const;
+  void add_status(net::Status& status) const;
+  size_t connection_count() const { return inbound_.size(); }
+  uint64_t cut_off_count() const { return cut_off_count_; }
+
+ private:
+  enum Lane : size_t { kControl, kBulk, kLaneCount };
+  // A connection that this node opened.
+  struct Link {
+    std::unique_ptr<Connection> connection;
+    bool ready = false;          // the handshake is done
+    Time retry_at;               // when not open
+    Time give_up_at = kNever;    // while connecting or shaking hands
+    uint64_t failure_count = 0;  // since it was last ready
+  };
+  struct Peer {
+    NodeId id;
+    std::string address;
+    Link lanes[kLaneCount];
+    bool tried = false;
+    std::string error;  // why it is not reached
+    uint64_t dropped_count = 0;
+  };
+  struct Inbound {
+    std::unique_ptr<Connection> connection;
+    bool greeted = false;
+    NodeId peer;  // kNoNode: a client
+    Time greet_by;
+    bool dirty = false;
+    bool last_words = false;  // closed once they have left
+  };
+
+  void on_ready(uint32_t events) override;
+  void on_connected(Connection& connection) override;
+  void on_frame(Connection& connection, Envelope& envelope) override;
+  void on_net_message(Connection& connection, const net::NetMessage& message) override;
+  void on_broken(Connection& connection, const std::string& why) override;
+
+  void accept_one(int fd);
+  void on_hello(Inbound& inbound, const net::Hello& hello);
+  net::HelloReply judge(const net::Hello& hello);
+  void on_hello_reply(Peer& peer, Link& link, const net::HelloReply& reply);
+  void fail_link(Peer& peer, Link& link, const std::string& why);
+  void answer(Inbound& inbound, const net::NetMessage& message);
+  void mark_dirty(Inbound& inbound);
+  void doom(Inbound& inbound);
+  static bool is_link(const Connection& connection);
+  Peer& peer_of(const Connection& connection);
+  Link& link_of(const Connection& connection);
+
+  Loop& loop_;
+  const TransportConfig config_;
+  const GroupId group_;
+  NodeFile& node_file_;
+  TransportOwner& owner_;
+  int listen_fd_ = -1;
+  Time now_;  // of the last on_time()
+
+  std::vector<Peer> peers_;
+  std::unordered_map<uint64_t, Inbound> inbound_;  // by endpoint
+  uint64_t next_endpoint_ = kFirstClient.value();
+  std::vector<uint64_t> dirty_;   // inbound connections with something queued
+  std::vector<uint64_t> doomed_;  // closed, to be dropped
+  uint64_t cut_off_count_ = 0;
+};
+
+}  // namespace tally

@@ -1,0 +1,198 @@
+"""A real cluster for tests: three tallyd, with a proxy between them when links are to be cut.
+
+    with Cluster(binaries, nodes=3, proxied=True) as cluster:
+        cluster.wait_leader()
+        cluster.ctl("inc", "hits", "5")
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+
+class Failure(Exception):
+    """What a test found."""
+
+
+def expect(condition, message):
+    if not condition:
+        raise Failure(message)
+
+
+def free_ports(count):
+    """Ports that nobody listens on now."""
+    sockets = []
+    for _ in range(count):
+        each = socket.socket()
+        each.bind(("127.0.0.1", 0))
+        sockets.append(each)
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Cluster:
+    def __init__(self, binaries, nodes=3, proxied=False, flags=(), environment=None):
+        self.binaries = pathlib.Path(binaries)
+        self.ids = list(range(1, nodes + 1))
+        self.flags = list(flags)
+        self.environment = dict(os.environ, **(environment or {}))
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="tally-cluster-"))
+        pairs = [(a, b) for a in self.ids for b in self.ids if a != b] if proxied else []
+        ports = free_ports(2 * nodes + 1 + len(pairs))
+        self.ports = dict(zip(self.ids, ports))
+        self.metrics_ports = dict(zip(self.ids, ports[nodes:]))
+        self.control_port = ports[2 * nodes]
+        self.links = dict(zip(pairs, ports[2 * nodes + 1:]))
+        self.processes = {}
+        self.proxy_process = None
+
+    def __enter__(self):
+        if self.links:
+            self.start_proxy()
+        for node in self.ids:
+            self.start(node)
+        return self
+
+    def __exit__(self, kind, *_rest):
+        for node in self.ids:
+            self.kill(node)
+        if self.proxy_process:
+            self.proxy_process.kill()
+            self.proxy_process.wait()
+        if kind is not None:
+            for node in self.ids:
+                print(f"---- node {node} said at last:\n{self.log(node)[-3000:]}")
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    # ---- Processes
+
+    def data(self, node):
+        return self.home / f"data{node}"
+
+    def log(self, node):
+        try:
+            return (self.home / f"node{node}.log").read_text()
+        except OSError:
+            return ""
+
+    def peers(self, node=None):
+        """As `node` reaches them; without one, as clients do."""
+        return ",".join(
+            f"{each}=127.0.0.1:{self.links.get((node, each), self.ports[each])}"
+            for each in self.ids)
+
+    def command(self, node, *more):
+        return [str(self.binaries / "tallyd"), "--id", str(node), "--data", str(self.data(node)),
+                "--peers", self.peers(node), "--bootstrap",
+                "--metrics-listen", f"127.0.0.1:{self.metrics_ports[node]}", *self.flags, *more]
+
+    def start(self, node, *more):
+        expect(node not in self.processes, f"node {node} runs already")
+        with open(self.home / f"node{node}.log", "ab") as log:
+            self.processes[node] = subprocess.Popen(self.command(node, *more), stdout=log,
+                                                    stderr=log, env=self.environment)
+
+    def kill(self, node):
+        """kill -9; False when it was not running."""
+        process = self.processes.pop(node, None)
+        if process is None:
+            return False
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGCONT)
+            process.kill()
+        process.wait()
+        return True
+
+    def stop(self, node):
+        process = self.processes.pop(node)
+        process.terminate()
+        expect(process.wait(timeout=20) == 0, f"node {node} did not stop well")
+
+    def pause(self, node):
+        os.kill(self.processes[node].pid, signal.SIGSTOP)
+
+    def resume(self, node):
+        os.kill(self.processes[node].pid, signal.SIGCONT)
+
+    def assert_running(self):
+        for node, process in self.processes.items():
+            expect(process.poll() is None, f"node {node} ended: {self.log(node)[-500:]}")
+
+    # ---- Links
+
+    def start_proxy(self):
+        links = [f"{a}-{b}=127.0.0.1:{port}=127.0.0.1:{self.ports[b]}"
+                 for (a, b), port in self.links.items()]
+        self.proxy_process = subprocess.Popen(
+            [str(self.binaries / "tallyproxy"), "--control", f"127.0.0.1:{self.control_port}",
+             *links])
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", self.control_port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise Failure("the proxy does not start")
+
+    def proxy(self, line):
+        with socket.create_connection(("127.0.0.1", self.control_port), timeout=5) as control:
+            control.sendall(line.encode() + b"\n")
+            answer = control.makefile().readline().strip()
+        expect(answer.startswith("ok"), f"the proxy says to '{line}': {answer}")
+        return answer
+
+    def cut(self, a, b, how="cut"):
+        self.proxy(f"{how} {a}-{b}")
+        self.proxy(f"{how} {b}-{a}")
+
+    def heal(self):
+        self.proxy("heal")
+
+    # ---- Clients
+
+    def ctl(self, *arguments, code=0, peers=None, timeout=60):
+        done = subprocess.run(
+            [str(self.binaries / "tallyctl"), "--peers", peers or self.peers(), *arguments],
+            capture_output=True, text=True, timeout=timeout, check=False)
+        expect(code is None or done.returncode == code,
+               f"tallyctl {' '.join(arguments)} ended with {done.returncode}, not {code}: "
+               f"{done.stdout}{done.stderr}")
+        return done
+
+    def status(self):
+        return json.loads(self.ctl("--json", "status", code=None).stdout)["nodes"]
+
+    def leader(self):
+        """The leader of the highest term, None when nobody says so."""
+        leaders = [node for node in self.status() if node["role"] == "leader"]
+        return max(leaders, key=lambda node: node["term"])["id"] if leaders else None
+
+    def wait_leader(self, limit=20):
+        until = time.monotonic() + limit
+        while time.monotonic() < until:
+            leader = self.leader()
+            if leader is not None:
+                return leader
+            time.sleep(0.05)
+        raise Failure(f"no leader within {limit} s")
+
+    def wait_equal(self, limit=30):
+        """All nodes have applied the same."""
+        until = time.monotonic() + limit
+        nodes = []
+        while time.monotonic() < until:
+            nodes = self.status()
+            states = {(node.get("applied_index"), node.get("state_hash")) for node in nodes}
+            if len(states) == 1 and "unreachable" not in {node["role"] for node in nodes}:
+                return nodes
+            time.sleep(0.1)
+        raise Failure(f"the nodes do not become equal: {nodes}")

@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""The real thing: tallyd, tallyctl and tallyproxy as people run them, on loopback.
+
+A short run; `./dev chaos` is the long one (tests/chaos.py).
+"""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+from chaos import Chaos
+from cluster import Cluster, Failure, expect, free_ports
+
+BIN = pathlib.Path(os.environ["TALLY_BIN_DIR"])
+FAST = ("--election-timeout-ms", "300", "--heartbeat-ms", "50")
+
+
+def http(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_counts_and_survives_the_leader():
+    with Cluster(BIN, flags=FAST) as cluster:
+        leader = cluster.wait_leader()
+        expect(cluster.ctl("inc", "hits", "5").stdout == "5\n", "inc prints the value alone")
+        expect(cluster.ctl("inc", "hits", "--", "-2").stdout == "3\n", "a negative delta")
+        expect(cluster.ctl("get", "hits").stdout == "3\n", "get")
+        expect(cluster.ctl("get", "never").stdout == "0\n", "an absent counter is 0")
+        refused = cluster.ctl("inc", "hits", "10", "--max", "5", code=5)
+        expect("bounds" in refused.stderr, refused.stderr)
+        cluster.ctl("inc", "", code=2)
+        for node in cluster.ids:  # forwarded or redirected, from every node
+            only = f"{node}=127.0.0.1:{cluster.ports[node]}"
+            cluster.ctl("inc", "each", peers=only)
+        cluster.ctl("--no-forward", "inc", "each")
+        expect(cluster.ctl("get", "each").stdout == "4\n", "each node takes increments")
+
+        cluster.kill(leader)
+        expect(cluster.ctl("inc", "hits").stdout == "4\n", "a survivor goes on")
+        cluster.start(leader)
+        nodes = cluster.wait_equal()
+        expect(all(node["counters"] == 2 for node in nodes), f"{nodes}")
+
+        # All of them at once, then the same data again.
+        for node in cluster.ids:
+            cluster.kill(node)
+        cluster.ctl("--timeout-ms", "300", "get", "hits", code=3)
+        for node in cluster.ids:
+            cluster.start(node)
+        expect(cluster.ctl("get", "hits").stdout == "4\n", "durable")
+
+        # Gently.
+        for node in cluster.ids:
+            cluster.stop(node)
+            cluster.start(node)
+        expect(cluster.ctl("inc", "hits").stdout == "5\n", "rolling restart")
+        cluster.assert_running()
+
+
+def test_tells_about_itself():
+    with Cluster(BIN, flags=FAST) as cluster:
+        leader = cluster.wait_leader()
+        cluster.ctl("inc", "hits")
+        cluster.wait_equal()
+        port = cluster.metrics_ports[leader]
+        expect(http(port, "/healthz")[0] == 200, "/healthz")
+        expect(http(port, "/readyz")[0] == 200, "/readyz")
+        expect(http(port, "/nothing")[0] == 404, "/nothing")
+        code, text = http(port, "/metrics")
+        expect(code == 200 and 'tally_role{role="leader"} 1' in text, text)
+        expect('tally_stage_seconds_count{stage="committed"}' in text, text)
+        followers = [node for node in cluster.ids if node != leader]
+        for node in followers:
+            cluster.kill(node)
+        until = time.monotonic() + 10
+        while http(port, "/readyz")[0] != 503:
+            expect(time.monotonic() < until, "a leader without followers stays ready")
+            time.sleep(0.1)
+        os.kill(cluster.processes[leader].pid, signal.SIGUSR2)
+        description = cluster.data(leader) / "DESCRIPTION"
+        while not description.exists():
+            expect(time.monotonic() < until, "no description")
+            time.sleep(0.05)
+        expect(f"id: {leader}" in description.read_text(), description.read_text())
+        table = cluster.ctl("status", code=None).stdout
+        expect("unreachable" in table and "follower" in table, table)
+
+
+def test_snapshots_replace_the_log():
+    with Cluster(BIN, flags=FAST + ("--snapshot-log-bytes", "20000")) as cluster:
+        leader = cluster.wait_leader()
+        behind = next(node for node in cluster.ids if node != leader)
+        cluster.ctl("inc", "hits")
+        cluster.kill(behind)
+        cluster.ctl("bench", "--clients", "8", "--pipeline", "8", "--operations", "3000",
+                    "--seconds", "30", "--names", "50")
+        cluster.ctl("snapshot", code=3)  # one node is not there
+        cluster.start(behind)
+        nodes = cluster.wait_equal()
+        expect(all(node["snapshot_index"] > 0 for node in nodes), f"{nodes}")
+
+
+def refused_start(arguments, words, code=3, setup=None):
+    """A node that must not start says why, in one line, and ends with `code`."""
+    with tempfile.TemporaryDirectory() as home:
+        data = pathlib.Path(home) / "data"
+        if setup:
+            setup(data)
+        filled = [str(data) if each == "DATA" else each for each in arguments]
+        done = subprocess.run([str(BIN / "tallyd"), *filled], capture_output=True, text=True,
+                              timeout=30, check=False)
+        last = done.stderr.strip().splitlines()[-1]
+        expect(done.returncode == code, f"{arguments}: exit {done.returncode}: {done.stderr}")
+        for word in words:
+            expect(word in last, f"{arguments}: '{word}' is not in: {last}")
+
+
+def test_refuses_to_start():
+    port, other = free_ports(2)
+    good = ["--id", "1", "--data", "DATA", "--peers", f"1=127.0.0.1:{port}"]
+    refused_start(good, ["is empty", "--bootstrap"])
+    refused_start(good[:4], ["--peers"], code=2)
+    refused_start(["--id", "2", *good[2:]], ["node 2"], code=2)
+    refused_start(good[:5] + ["1=nonsense"], ["HOST:PORT"], code=2)
+    refused_start(good + ["--heartbeat-ms", "5000"], ["heartbeat"], code=2)
+    refused_start(good + ["--no-such-flag"], ["no-such-flag"], code=2)
+    refused_start(["--id", "1", "--data", "DATA/x/y", "--peers", f"1=127.0.0.1:{port}"],
+                  ["cannot create"])
+    refused_start(good + ["--bootstrap"], ["cannot use"], setup=lambda data: data.write_text("x"))
+
+    def node_file(text):
+        def write(data):
+            data.mkdir()
+            (data / "NODE").write_text(text)
+        return write
+
+    mine = 'version: 1 cluster: "tally" group: "counter" node_id: 1 directory_id: 7 '
+    refused_start(good, ["belongs to node 2"], setup=node_file(mine.replace("id: 1", "id: 2", 1)))
+    refused_start(good, ["cluster 'other'"], setup=node_file(mine.replace("tally", "other")))
+    refused_start(good, ["format 9"], setup=node_file(mine.replace("version: 1", "version: 9")))
+    refused_start(good, ["damaged"], setup=node_file("version: \x00"))
+    refused_start(good, ["is gone"], setup=node_file(mine + "log_began: true"))
+
+    def log_without_owner(data):
+        data.mkdir()
+        (data / "wal-0000000000000001").write_text("x")
+    refused_start(good + ["--bootstrap"], ["no file NODE"], setup=log_without_owner)
+
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", other))
+        busy.listen()
+        refused_start(["--id", "1", "--data", "DATA", "--peers", f"1=127.0.0.1:{other}",
+                       "--bootstrap"], [f"127.0.0.1:{other}", "in use"])
+
+
+def test_a_wiped_node_stays_out():
+    with Cluster(BIN, flags=FAST) as cluster:
+        leader = cluster.wait_leader()
+        cluster.ctl("inc", "hits")
+        wiped = next(node for node in cluster.ids if node != leader)
+        cluster.kill(wiped)
+        cluster.data(wiped).rename(cluster.home / "away")
+        cluster.start(wiped)
+        process = cluster.processes.pop(wiped)
+        expect(process.wait(timeout=20) == 3, "it must not take part")
+        expect("wiped" in cluster.log(wiped), cluster.log(wiped))
+        # And the directory of a running node is its alone.
+        done = subprocess.run(cluster.command(leader), capture_output=True, text=True, timeout=20,
+                              check=False)
+        expect(done.returncode == 3 and "in use" in done.stderr, done.stderr)
+        # A client of another cluster is told so.
+        done = cluster.ctl("--cluster", "other", "get", "hits", code=2)
+        expect("cluster 'other'" in done.stderr, done.stderr)
+
+
+def test_bytes_of_any_kind_do_no_harm():
+    with Cluster(BIN, flags=FAST) as cluster:
+        leader = cluster.wait_leader()
+        port = cluster.ports[leader]
+        noise = random.Random(7)
+        slow = []
+        for i in range(200):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+            kind = i % 4
+            if kind == 0:
+                data = noise.randbytes(noise.randrange(1, 3000))
+            elif kind == 1:
+                data = b"TLNT" + noise.randbytes(40)
+            elif kind == 2:
+                data = b"TLNT\x01\x00\x00\x00\xff\xff\xff\xff" + bytes(12)
+            else:
+                data = b"TLLY\x02\x00\x48\x00" + noise.randbytes(100)
+            try:
+                connection.sendall(data)
+            except OSError:
+                pass
+            slow.append(connection)
+        cluster.ctl("inc", "hits")
+        # One that says nothing is closed after a while, and nobody waits for it.
+        until = time.monotonic() + 15
+        while cluster.status()[leader - 1]["connections"] > 10:
+            expect(time.monotonic() < until, "connections without a handshake stay open")
+            time.sleep(0.2)
+        for connection in slow:
+            connection.close()
+        cluster.assert_running()
+
+
+def test_a_cut_leader_serves_nothing():
+    with Cluster(BIN, proxied=True, flags=FAST) as cluster:
+        leader = cluster.wait_leader()
+        cluster.ctl("inc", "hits", "7")
+        for node in cluster.ids:
+            if node != leader:
+                cluster.cut(leader, node)
+        others = ",".join(f"{node}=127.0.0.1:{cluster.ports[node]}" for node in cluster.ids
+                          if node != leader)
+        expect(cluster.ctl("inc", "hits", peers=others).stdout == "8\n", "the others go on")
+        alone = f"{leader}=127.0.0.1:{cluster.ports[leader]}"
+        cluster.ctl("--timeout-ms", "1000", "get", "hits", peers=alone, code=3)
+        cluster.heal()
+        cluster.wait_equal()
+        expect(cluster.ctl("get", "hits", peers=alone).stdout == "8\n", "it catches up")
+
+
+def test_short_chaos():
+    with Cluster(BIN, proxied=True, flags=FAST + ("--snapshot-log-bytes", "100000")) as cluster:
+        chaos = Chaos(cluster, seed=1, rounds=1)
+        chaos.run()
+        print(json.dumps(chaos.summary()))
+        expect(chaos.summary()["bench"]["ok"] > 1000, f"little was done: {chaos.summary()}")
+
+
+def main():
+    if not (BIN / "tallyd").exists():
+        print(f"{BIN}/tallyd is not built")
+        return 1
+    wanted = sys.argv[1:]
+    for name, test in list(globals().items()):
+        if not name.startswith("test_") or (wanted and name not in wanted):
+            continue
+        began = time.monotonic()
+        try:
+            test()
+        except Failure as failure:
+            print(f"FAILED {name}: {failure}")
+            return 1
+        print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

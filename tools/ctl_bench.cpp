@@ -1,0 +1,324 @@
+#include "tools/ctl_bench.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <csignal>
+#include <cstdio>
+#include <deque>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "core/draw.h"
+#include "core/history.h"
+
+namespace tally::tools {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Latencies in buckets of at most 1.6 % width.
+class Latencies {
+ public:
+  void add(Duration latency) {
+    const auto ns = static_cast<uint64_t>(std::max<int64_t>(latency.count(), 0));
+    const size_t bucket = bucket_of(ns);
+    if (counts_.size() <= bucket) counts_.resize(bucket + 1);
+    ++counts_[bucket];
+    ++total_;
+    max_ns_ = std::max(max_ns_, ns);
+  }
+
+  double quantile_us(double quantile) const {
+    auto left = static_cast<uint64_t>(quantile * static_cast<double>(total_));
+    for (size_t bucket = 0; bucket < counts_.size(); ++bucket) {
+      if (counts_[bucket] > left) {
+        return std::min(static_cast<double>(upper_of(bucket)) / 1000, max_us());
+      }
+      left -= counts_[bucket];
+    }
+    return max_us();
+  }
+  double max_us() const { return static_cast<double>(max_ns_) / 1000; }
+  uint64_t total() const { return total_; }
+
+ private:
+  static constexpr int kBits = 6;  // 64 buckets for each power of two
+
+  static size_t bucket_of(uint64_t ns) {
+    const int shift = std::max(0, static_cast<int>(std::bit_width(ns)) - kBits - 1);
+    return (static_cast<size_t>(shift) << kBits) + static_cast<size_t>(ns >> shift);
+  }
+  static uint64_t upper_of(size_t bucket) {
+    const size_t shift = bucket < (size_t{2} << kBits) ? 0 : (bucket >> kBits) - 1;
+    return (static_cast<uint64_t>(bucket - (shift << kBits)) + 1) << shift;
+  }
+
+  std::vector<uint64_t> counts_;
+  uint64_t total_ = 0;
+  uint64_t max_ns_ = 0;
+};
+
+// Ctrl-C ends the load, not the report.
+volatile std::sig_atomic_t interrupted = 0;
+
+class Bench {
+ public:
+  Bench(const ClusterFlags& flags, const Cluster& cluster, const BenchOptions& options)
+      : flags_(flags),
+        cluster_(cluster),
+        options_(options),
+        seed_(random_seed()),
+        prefix_(options.prefix.empty() ? fmt::format("bench-{:08x}", seed_ >> 32)
+                                       : options.prefix) {}
+
+  int run();
+
+ private:
+  // One in-flight place of a client.
+  struct Slot {
+    uint64_t lane = 0;  // its name in the history; a new one after an unknown outcome
+    uint64_t sequence = 0;
+    bool busy = false;
+    bool is_get = false;
+    std::string counter;
+    int64_t delta = 0;
+    Time due;  // when it should have begun; latency counts from here
+  };
+  struct Load {
+    std::unique_ptr<CtlClient> client;
+    std::vector<Slot> slots;
+  };
+
+  NodeId find_leader() const;
+  void add_load(uint64_t number, NodeId leader);
+  void begin_due(Time now);
+  void begin(Load& load, size_t slot, Time due);
+  void on_done(Load& load, const Client::Done& done);
+  void record(const Slot& slot, const Client::Done& done, Time now);
+  void show_progress(Time now);
+  int report(Time now);
+  bool may_begin(Time now) const {
+    return interrupted == 0 && now < ends_at_ &&
+           (options_.operations == 0 || begun_ < options_.operations);
+  }
+
+  const ClusterFlags& flags_;
+  const Cluster& cluster_;
+  const BenchOptions& options_;
+  const uint64_t seed_;
+  // A counter that nobody has used: histories begin at 0.
+  const std::string prefix_;
+  Loop loop_;
+  std::deque<Load> loads_;
+  std::deque<std::pair<Load*, size_t>> idle_;  // open loop: slots that wait for their time
+  Time began_at_;
+  Time ends_at_;
+  Time progress_at_;
+  uint64_t begun_ = 0;
+  uint64_t next_lane_ = 1;
+  std::array<uint64_t, 4> outcomes_{};  // by Outcome
+  Latencies latencies_;
+  std::FILE* history_ = nullptr;
+  std::string line_;
+};
+
+NodeId Bench::find_leader() const {
+  net::NetMessage question;
+  question.mutable_status_request();
+  for (const NodeAnswer& answer : ask_nodes(cluster_, question, seconds(2))) {
+    if (answer.message.status().role() == "leader") return answer.id;
+  }
+  return kNoNode;
+}
+
+void Bench::add_load(uint64_t number, NodeId leader) {
+  ClientConfig config;
+  for (const PeerAddress& node : cluster_.nodes) config.nodes.push_back(node.id);
+  config.seed = draw(seed_, 1, number);
+  config.first = leader;
+  config.forward = flags_.forward;
+  config.operation_timeout = milliseconds(static_cast<int64_t>(flags_.timeout_ms));
+  config.operations_max = options_.pipeline;
+  Load& load = loads_.emplace_back();
+  load.slots.resize(options_.pipeline);
+  for (Slot& slot : load.slots) slot.lane = next_lane_++;
+  load.client = std::make_unique<CtlClient>(
+      loop_, cluster_, config, [this, &load](const Client::Done& done) { on_done(load, done); });
+}
+
+void Bench::begin(Load& load, size_t index, Time due) {
+  Slot& slot = load.slots[index];
+  const uint64_t number = begun_++;
+  slot.busy = true;
+  slot.due = due;
+  ++slot.sequence;
+  slot.is_get = scale(draw(seed_, 2, number), 100) < options_.get_percent;
+  slot.counter = options_.names == 1
+                     ? prefix_
+                     : fmt::format("{}-{}", prefix_, scale(draw(seed_, 3, number), options_.names));
+  const bool negative = options_.mixed_signs && (draw(seed_, 4, number) & 1) != 0;
+  slot.delta = negative ? -options_.delta : options_.delta;
+  Client::Operation operation = Client::Get{slot.counter};
+  if (!slot.is_get) operation = Client::Increment{slot.counter, slot.delta, {}, {}};
+  load.client->start(index, std::move(operation));
+}
+
+// Open loop: what should have begun by now begins, as far as there are free slots; the time it
+// spends waiting for one counts.
+void Bench::begin_due(Time now) {
+  if (options_.rate == 0) return;
+  while (!idle_.empty() && may_begin(now)) {
+    const Time due =
+        began_at_ + Duration(static_cast<int64_t>(static_cast<unsigned __int128>(begun_) *
+                                                  1'000'000'000 / options_.rate));
+    if (due > now) return;
+    const auto [load, slot] = idle_.front();
+    idle_.pop_front();
+    begin(*load, slot, due);
+  }
+}
+
+void Bench::on_done(Load& load, const Client::Done& done) {
+  const Time now = monotonic_now();
+  Slot& slot = load.slots[done.operation_id];
+  ++outcomes_[static_cast<size_t>(done.outcome)];
+  if (done.outcome == Outcome::kOk) latencies_.add(now - slot.due);
+  if (history_ != nullptr) record(slot, done, now);
+  if (done.outcome == Outcome::kUnknown) {
+    slot.lane = next_lane_++;
+    slot.sequence = 0;
+  }
+  slot.busy = false;
+  if (options_.rate != 0) {
+    idle_.emplace_back(&load, done.operation_id);
+  } else if (may_begin(now)) {
+    begin(load, done.operation_id, now);
+  }
+}
+
+void Bench::record(const Slot& slot, const Client::Done& done, Time now) {
+  Operation operation;
+  operation.client = slot.lane;
+  operation.sequence = slot.sequence;
+  operation.kind = slot.is_get ? Operation::Kind::kGet : Operation::Kind::kAdd;
+  operation.counter = slot.counter;
+  operation.delta = slot.is_get ? 0 : slot.delta;
+  operation.invoke_ns = done.first_sent_at.value_or(slot.due).time_since_epoch().count();
+  operation.return_ns = now.time_since_epoch().count();
+  switch (done.outcome) {
+    case Outcome::kOk:
+      operation.status = Operation::Status::kOk;
+      operation.value = done.value;
+      break;
+    case Outcome::kNotApplied: operation.status = Operation::Status::kFailed; break;
+    case Outcome::kUnknown:
+      operation.status = Operation::Status::kUnknown;
+      operation.return_ns.reset();
+      break;
+    case Outcome::kRejected:
+      operation.status = Operation::Status::kRejected;
+      operation.reject_reason = done.reason == Reason::kOverflow
+                                    ? Operation::RejectReason::kOverflow
+                                    : Operation::RejectReason::kBounds;
+      break;
+  }
+  line_.clear();
+  write_history_line(operation, line_);
+  std::fwrite(line_.data(), 1, line_.size(), history_);
+}
+
+void Bench::show_progress(Time now) {
+  if (now < progress_at_) return;
+  progress_at_ = now + milliseconds(500);
+  if (isatty(STDERR_FILENO) == 0) return;
+  const double elapsed = std::chrono::duration<double>(now - began_at_).count();
+  const double left = std::max(0.0, std::chrono::duration<double>(ends_at_ - now).count());
+  fmt::print(stderr, "\r{} done, {:.0f} per second, {:.0f} s left   ", latencies_.total(),
+             static_cast<double>(latencies_.total()) / elapsed, left);
+}
+
+int Bench::run() {
+  std::signal(SIGINT, [](int /*signal*/) { interrupted = 1; });
+  const NodeId leader = options_.spread ? kNoNode : find_leader();
+  if (!options_.history.empty()) {
+    history_ = std::fopen(options_.history.c_str(), "we");
+    if (history_ == nullptr) {
+      fmt::print(stderr, "tallyctl: {}\n", errno_text(options_.history));
+      return kExitUsage;
+    }
+  }
+  for (uint64_t i = 0; i < options_.clients; ++i) add_load(i, leader);
+  began_at_ = monotonic_now();
+  ends_at_ = began_at_ + seconds(static_cast<int64_t>(options_.seconds));
+  for (Load& load : loads_) {
+    for (size_t slot = 0; slot < load.slots.size(); ++slot) {
+      if (options_.rate != 0) {
+        idle_.emplace_back(&load, slot);
+      } else if (may_begin(began_at_)) {
+        begin(load, slot, began_at_);
+      }
+    }
+  }
+  for (;;) {
+    const Time now = monotonic_now();
+    begin_due(now);
+    bool open = false;
+    Time deadline = now + (options_.rate != 0 ? milliseconds(1) : milliseconds(100));
+    for (Load& load : loads_) {
+      load.client->settle();
+      open = open || load.client->open_count() > 0;
+      deadline = std::min(deadline, load.client->deadline());
+    }
+    show_progress(now);
+    if (!open && !may_begin(now)) break;
+    loop_.turn(deadline);
+  }
+  if (isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");
+  const int exit = report(monotonic_now());
+  if (history_ != nullptr && std::fclose(history_) != 0) {
+    fmt::print(stderr, "tallyctl: {}\n", errno_text(options_.history));
+    return kExitUsage;
+  }
+  return exit;
+}
+
+int Bench::report(Time now) {
+  const double elapsed = std::chrono::duration<double>(std::min(now, ends_at_) - began_at_).count();
+  const double rate = static_cast<double>(latencies_.total()) / elapsed;
+  const auto count = [&](Outcome outcome) { return outcomes_[static_cast<size_t>(outcome)]; };
+  if (flags_.json) {
+    fmt::print(
+        "{{\"clients\":{},\"pipeline\":{},\"rate\":{},\"seconds\":{:.3f},\"ok\":{},\"unknown\":{},"
+        "\"rejected\":{},\"not_applied\":{},\"ok_per_second\":{:.0f},\"p50_us\":{:.1f},"
+        "\"p90_us\":{:.1f},\"p99_us\":{:.1f},\"p999_us\":{:.1f},\"max_us\":{:.1f}}}\n",
+        options_.clients, options_.pipeline, options_.rate, elapsed, count(Outcome::kOk),
+        count(Outcome::kUnknown), count(Outcome::kRejected), count(Outcome::kNotApplied), rate,
+        latencies_.quantile_us(0.5), latencies_.quantile_us(0.9), latencies_.quantile_us(0.99),
+        latencies_.quantile_us(0.999), latencies_.max_us());
+  } else {
+    fmt::print("{} ok, {} unknown, {} rejected, {} not applied in {:.1f} s: {:.0f} per second\n",
+               count(Outcome::kOk), count(Outcome::kUnknown), count(Outcome::kRejected),
+               count(Outcome::kNotApplied), elapsed, rate);
+    fmt::print("latency, us: p50 {:.0f}, p90 {:.0f}, p99 {:.0f}, p99.9 {:.0f}, max {:.0f}\n",
+               latencies_.quantile_us(0.5), latencies_.quantile_us(0.9),
+               latencies_.quantile_us(0.99), latencies_.quantile_us(0.999), latencies_.max_us());
+  }
+  if (count(Outcome::kOk) > 0) return kExitDone;
+  fmt::print(stderr, "tallyctl: nothing succeeded; last trouble: {}\n",
+             loads_.empty() ? "" : loads_.front().client->last_trouble());
+  return count(Outcome::kUnknown) > 0 ? kExitUnknown : kExitNotApplied;
+}
+
+}  // namespace
+
+int bench(const ClusterFlags& flags, const Cluster& cluster, const BenchOptions& options) {
+  return Bench(flags, cluster, options).run();
+}
+
+}  // namespace tally::tools

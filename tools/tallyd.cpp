@@ -1,0 +1,137 @@
+// tallyd: one node of a Tally cluster. `tallyd --help` lists its flags; README.md has a session.
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <string>
+
+#include "net/config.h"
+#include "net/server.h"
+#include "tally_commit.h"
+
+namespace tally::tools {
+namespace {
+
+constexpr int kExitOk = 0;
+constexpr int kExitUsage = 2;
+constexpr int kExitEnvironment = 3;
+
+struct Flags {
+  std::string config;
+  uint64_t id = 0;
+  std::string data;
+  std::string cluster;
+  std::string group;
+  std::string peers;
+  std::string listen;
+  std::string metrics_listen;
+  bool bootstrap = false;
+  bool join = false;
+  uint64_t election_timeout_ms = 0;
+  uint64_t heartbeat_ms = 0;
+  uint64_t snapshot_log_bytes = 0;
+};
+
+void add_flags(CLI::App& app, Flags& flags) {
+  app.add_option("--config", flags.config, "Text-format protobuf (net/config.proto); flags win")
+      ->type_name("FILE");
+  app.add_option("--id", flags.id, "This node's number, from 1 up")->type_name("N");
+  app.add_option("--data", flags.data, "Data directory; created when its parent is there")
+      ->type_name("DIR");
+  app.add_option("--cluster", flags.cluster, "The cluster's name [tally]")->type_name("NAME");
+  app.add_option("--group", flags.group, "The group's name [counter]")->type_name("NAME");
+  app.add_option("--peers", flags.peers, "All nodes, this one too: 1=HOST:PORT,2=HOST:PORT,...")
+      ->type_name("LIST");
+  app.add_option("--listen", flags.listen,
+                 "Where peers and clients come in [this node's address in --peers]")
+      ->type_name("HOST:PORT");
+  app.add_option("--metrics-listen", flags.metrics_listen,
+                 "Serve /metrics, /healthz and /readyz over HTTP [off]")
+      ->type_name("HOST:PORT");
+  app.add_flag("--bootstrap", flags.bootstrap,
+               "This node starts with an empty directory, in a new cluster; ignored afterwards");
+  app.add_flag("--join", flags.join, "Start empty as a member to be added; not possible yet");
+  app.add_option("--election-timeout-ms", flags.election_timeout_ms,
+                 "Drawn between this and twice this [1000]")
+      ->type_name("MS");
+  app.add_option("--heartbeat-ms", flags.heartbeat_ms, "[100]")->type_name("MS");
+  app.add_option("--snapshot-log-bytes", flags.snapshot_log_bytes,
+                 "Take a snapshot when so much was applied since the last one [64 MiB]")
+      ->type_name("BYTES");
+}
+
+// Empty, or what is wrong.
+std::string take(const Flags& flags, ServerOptions& options) {
+  if (!flags.config.empty()) {
+    const std::string error = load_config(flags.config, options);
+    if (!error.empty()) return error;
+  }
+  if (flags.id != 0) options.id = NodeId(flags.id);
+  if (!flags.data.empty()) options.data_directory = flags.data;
+  if (!flags.cluster.empty()) options.cluster = flags.cluster;
+  if (!flags.group.empty()) options.group = flags.group;
+  if (!flags.peers.empty()) {
+    const std::string error = parse_members(flags.peers, options.members);
+    if (!error.empty()) return "--peers: " + error;
+  }
+  if (!flags.listen.empty()) options.listen = flags.listen;
+  if (!flags.metrics_listen.empty()) options.metrics_listen = flags.metrics_listen;
+  options.bootstrap = flags.bootstrap;
+  const auto ms = [](uint64_t count) { return std::chrono::milliseconds(count); };
+  if (flags.election_timeout_ms != 0) options.election_timeout_min = ms(flags.election_timeout_ms);
+  if (flags.heartbeat_ms != 0) options.heartbeat_interval = ms(flags.heartbeat_ms);
+  if (flags.snapshot_log_bytes != 0) options.snapshot_log_bytes = flags.snapshot_log_bytes;
+  if (flags.bootstrap && flags.join) return "--bootstrap and --join exclude each other";
+  return options_error(options);
+}
+
+// As many connections as the system allows. Returns how many that is.
+size_t raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"tallyd: one node of a Tally cluster", "tallyd"};
+  app.set_version_flag("--version", fmt::format("tallyd, commit {}", commit_id()));
+  Flags flags;
+  add_flags(app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    fmt::print(stderr, "tallyd: {}; tallyd --help lists the flags\n", error.what());
+    return kExitUsage;
+  }
+  ServerOptions options;
+  options.commit = commit_id();
+  const std::string error = take(flags, options);
+  if (!error.empty()) {
+    fmt::print(stderr, "tallyd: {}\n", error);
+    return kExitUsage;
+  }
+  options.connection_count_max =
+      std::min<size_t>(options.connection_count_max, raise_descriptor_limit() - 64);
+
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Server server(options);
+  const std::string failure = server.run();
+  if (failure.empty()) return kExitOk;
+  fmt::print(stderr, "tallyd: {}\n", failure);
+  return kExitEnvironment;
+}
+
+}  // namespace
+}  // namespace tally::tools
+
+int main(int argc, char** argv) { return tally::tools::run(argc, argv); }
