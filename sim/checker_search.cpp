@@ -38,8 +38,8 @@ class Search {
   Search(const CounterOps& ops, size_t beam_width, uint64_t* budget, Explanation& why)
       : input_(ops),
         width_min_(ops.ambiguous.empty() ? std::min(beam_width, kWidthMinCertain) : beam_width),
-        snapshot_distance_(beam_width),
-        back_min_(2 * beam_width),
+        snapshot_distance_(ops.ambiguous.empty() ? (beam_width + 1) / 2 : beam_width),
+        back_min_(2 * snapshot_distance_),
         budget_(budget),
         why_(why),
         space_(ops) {}
@@ -135,7 +135,7 @@ class Search {
         complete = complete && layer_.states.size() <= width;
         space_.cut(layer_, width);
         ++depth;
-        if (attempt_count > 0 && depth > trouble_depth + back_min_) attempt_count = 0;
+        if (depth > trouble_depth) attempt_count = 0;
         continue;
       }
       if (complete) return PassEnd::kProvenEmpty;

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "sim/checker_sort.h"
 
@@ -11,7 +12,8 @@ namespace tally::sim::checker {
 namespace {
 
 constexpr size_t kNone = ~size_t{0};
-constexpr size_t kSlotCountMin = 64;
+constexpr uint32_t kTaken = ~uint32_t{0};
+constexpr size_t kUnhashedMax = 16;  // states in a layer that are compared one by one
 
 uint64_t hash_frontier(const State& state, const uint32_t* pending, size_t pending_count) {
   const uint64_t seed = static_cast<uint64_t>(state.value) * 0x9E3779B97F4A7C15U + state.next;
@@ -23,8 +25,9 @@ uint64_t hash_frontier(const State& state, const uint32_t* pending, size_t pendi
 void Layer::clear() {
   states.clear();
   pending.clear();
+  candidates.clear();
   used.clear();
-  slots.assign(kSlotCountMin, 0);
+  slots.clear();
 }
 
 StateSpace::StateSpace(const CounterOps& ops) : initial_(ops.initial) {
@@ -89,52 +92,65 @@ void StateSpace::make_start(Layer& layer) {
   scratch_pending_.clear();
   scratch_used_.assign(classes_.size(), 0);
   trail_begin_ = 0;
+  limit_holds_ = false;
   settle();
   add_scratch(layer, 0);
 }
 
 // Brings scratch_ to rest: enables what can be, takes the observers that agree.
 void StateSpace::settle() {
-  bool agree = false;
   do {
-    int64_t limit = kTimeMax;
-    agree = false;
-    for (uint32_t p : scratch_pending_) {
-      limit = std::min(limit, ops_[p].ret);
-      agree |= ops_[p].observes(scratch_.value);
-    }
-    while (scratch_.next < ops_.size() && ops_[scratch_.next].invoke <= limit) {
-      limit = std::min(limit, ops_[scratch_.next].ret);
-      agree |= ops_[scratch_.next].observes(scratch_.value);
-      scratch_pending_.push_back(scratch_.next++);
-    }
-    scratch_.limit = limit;
-  } while (agree && take_observers());
+    enable();
+  } while (take_observers());
 }
 
-// Takes the enabled observers that agree with the value of scratch_; whether there were any.
+// Brings limit and next up to date with the pending operations.
+void StateSpace::enable() {
+  if (!limit_holds_) {
+    scratch_.limit = kTimeMax;
+    for (uint32_t p : scratch_pending_) scratch_.limit = std::min(scratch_.limit, ops_[p].ret);
+    limit_holds_ = true;
+  }
+  while (scratch_.next < ops_.size() && ops_[scratch_.next].invoke <= scratch_.limit) {
+    scratch_.limit = std::min(scratch_.limit, ops_[scratch_.next].ret);
+    scratch_pending_.push_back(scratch_.next++);
+  }
+}
+
+// Takes the pending observers that agree with the value of scratch_; whether there were any. If
+// not, scratch_candidates_ are the increments that start from this value.
 bool StateSpace::take_observers() {
-  size_t kept = 0;
-  for (uint32_t p : scratch_pending_) {
-    if (ops_[p].observes(scratch_.value)) {
+  scratch_candidates_.resize(scratch_pending_.size());
+  size_t match_count = 0;
+  for (uint32_t i = 0; i < scratch_pending_.size(); ++i) {  // written so that it needs no branches
+    const SearchOp& op = ops_[scratch_pending_[i]];
+    scratch_candidates_[match_count] = i;
+    match_count += static_cast<size_t>(op.pre == scratch_.value) |
+                   static_cast<size_t>(op.kind == SearchOp::Kind::kRejected);
+  }
+  size_t candidate_count = 0;
+  size_t taken_count = 0;
+  for (size_t m = 0; m < match_count; ++m) {
+    const uint32_t i = scratch_candidates_[m];
+    const uint32_t p = scratch_pending_[i];
+    if (ops_[p].kind == SearchOp::Kind::kIncrement) {
+      scratch_candidates_[candidate_count++] = i;
+    } else if (ops_[p].observes(scratch_.value)) {
       trail_ops_.push_back(ops_[p].index);
-    } else {
-      scratch_pending_[kept++] = p;
+      limit_holds_ &= ops_[p].ret != scratch_.limit;
+      scratch_pending_[i] = kTaken;
+      ++taken_count;
     }
   }
-  const bool taken = kept != scratch_pending_.size();
-  scratch_pending_.resize(kept);
-  return taken;
+  scratch_candidates_.resize(candidate_count);
+  if (taken_count > 0) std::erase(scratch_pending_, kTaken);
+  return taken_count > 0;
 }
 
 void StateSpace::take_increment(uint32_t p) {
   scratch_.value = ops_[p].post;
   scratch_.lateness += since_first_invoke(ops_[p].ret) >> lateness_shift_;
   trail_ops_.push_back(ops_[p].index);
-}
-
-uint64_t StateSpace::hash_scratch() const {
-  return hash_frontier(scratch_, scratch_pending_.data(), scratch_pending_.size());
 }
 
 bool StateSpace::same_frontier(const Layer& layer, const State& state) const {
@@ -154,41 +170,68 @@ bool StateSpace::spent_no_more(const uint32_t* used) const {
 // Adds scratch_, reached from trail `parent` by trail_ops_[trail_begin_, end), unless a state of
 // the layer does all that it does.
 void StateSpace::add_scratch(Layer& layer, uint32_t parent) {
-  const size_t mask = layer.slots.size() - 1;
-  size_t slot = hash_scratch() & mask;
-  size_t variant_count = 0;
-  for (; layer.slots[slot] != 0; slot = (slot + 1) & mask) {
-    const size_t other = layer.slots[slot] - 1;
-    if (!same_frontier(layer, layer.states[other])) continue;
-    if (++variant_count >= variant_count_max_ ||
-        spent_no_more(layer.used.data() + other * classes_.size())) {
-      trail_ops_.resize(trail_begin_);
-      return;
-    }
+  if (is_surpassed(layer)) {
+    trail_ops_.resize(trail_begin_);
+    return;
   }
   scratch_.trail = static_cast<uint32_t>(trails_.size());
   trails_.push_back({parent, trail_begin_, static_cast<uint32_t>(trail_ops_.size())});
   scratch_.pending_begin = layer.pending.size();
   scratch_.pending_count = static_cast<uint32_t>(scratch_pending_.size());
   layer.pending.insert(layer.pending.end(), scratch_pending_.begin(), scratch_pending_.end());
+  scratch_.candidate_begin = layer.candidates.size();
+  scratch_.candidate_count = static_cast<uint32_t>(scratch_candidates_.size());
+  layer.candidates.insert(layer.candidates.end(), scratch_candidates_.begin(),
+                          scratch_candidates_.end());
   layer.used.insert(layer.used.end(), scratch_used_.begin(), scratch_used_.end());
   layer.states.push_back(scratch_);
-  layer.slots[slot] = static_cast<uint32_t>(layer.states.size());
-  if (2 * layer.states.size() > layer.slots.size()) rebuild_table(layer);
+  if (layer.states.size() <= kUnhashedMax) return;
+  if (2 * layer.states.size() > layer.slots.size()) {
+    rebuild_table(layer);
+  } else {
+    put_into_table(layer, layer.states.size() - 1);
+  }
 }
 
-// With room for as many states again.
+// Whether a state of the layer does all that scratch_ does, or enough of them say much the same.
+bool StateSpace::is_surpassed(const Layer& layer) const {
+  size_t variant_count = 0;
+  auto surpasses = [&](size_t other) {
+    return same_frontier(layer, layer.states[other]) &&
+           (++variant_count >= variant_count_max_ ||
+            spent_no_more(layer.used.data() + other * classes_.size()));
+  };
+  if (layer.slots.empty()) {
+    for (size_t other = 0; other < layer.states.size(); ++other) {
+      if (surpasses(other)) return true;
+    }
+    return false;
+  }
+  const size_t mask = layer.slots.size() - 1;
+  size_t slot = hash_frontier(scratch_, scratch_pending_.data(), scratch_pending_.size()) & mask;
+  for (; layer.slots[slot] != 0; slot = (slot + 1) & mask) {
+    if (surpasses(layer.slots[slot] - 1)) return true;
+  }
+  return false;
+}
+
+void StateSpace::put_into_table(Layer& layer, size_t s) const {
+  const size_t mask = layer.slots.size() - 1;
+  const State& state = layer.states[s];
+  const uint32_t* pending = layer.pending.data() + state.pending_begin;
+  size_t slot = hash_frontier(state, pending, state.pending_count) & mask;
+  while (layer.slots[slot] != 0) slot = (slot + 1) & mask;
+  layer.slots[slot] = static_cast<uint32_t>(s + 1);
+}
+
+// With room for as many states again; without one while there are few.
 void StateSpace::rebuild_table(Layer& layer) const {
-  size_t slot_count = kSlotCountMin;
+  layer.slots.clear();
+  if (layer.states.size() <= kUnhashedMax) return;
+  size_t slot_count = 1;
   while (slot_count < 4 * layer.states.size()) slot_count *= 2;
   layer.slots.assign(slot_count, 0);
-  for (size_t i = 0; i < layer.states.size(); ++i) {
-    const State& state = layer.states[i];
-    const uint32_t* pending = layer.pending.data() + state.pending_begin;
-    size_t slot = hash_frontier(state, pending, state.pending_count) & (slot_count - 1);
-    while (layer.slots[slot] != 0) slot = (slot + 1) & (slot_count - 1);
-    layer.slots[slot] = static_cast<uint32_t>(i + 1);
-  }
+  for (size_t s = 0; s < layer.states.size(); ++s) put_into_table(layer, s);
 }
 
 // Makes scratch_ a copy of state `s` of `layer`, without the pending operation at `skip`.
@@ -199,6 +242,7 @@ void StateSpace::load_scratch(const Layer& layer, size_t s, size_t skip) {
   const auto hole = skip == kNone ? end : begin + static_cast<ptrdiff_t>(skip);
   scratch_pending_.assign(begin, hole);
   if (hole != end) scratch_pending_.insert(scratch_pending_.end(), hole + 1, end);
+  limit_holds_ = hole == end || ops_[*hole].ret != scratch_.limit;
   const uint32_t* used = layer.used.data() + s * classes_.size();
   scratch_used_.assign(used, used + classes_.size());
   trail_begin_ = static_cast<uint32_t>(trail_ops_.size());
@@ -230,34 +274,25 @@ std::pair<size_t, size_t> StateSpace::classes_of(__int128 delta) const {
           static_cast<size_t>(high - classes_.begin())};
 }
 
-// Whether another pending increment of state s does all that its i-th pending operation does.
-bool StateSpace::is_covered(const Layer& layer, size_t s, size_t i) const {
-  const State& state = layer.states[s];
-  const uint32_t* pending = layer.pending.data() + state.pending_begin;
-  const SearchOp& op = ops_[pending[i]];
-  if (op.kind != SearchOp::Kind::kIncrement) return false;
-  for (size_t j = 0; j < state.pending_count; ++j) {
-    const SearchOp& other = ops_[pending[j]];
-    if (other.pre != op.pre || other.post != op.post || j == i) continue;
-    if (other.kind != SearchOp::Kind::kIncrement) continue;
-    if (op.ret != other.ret ? other.ret < op.ret : j < i) return true;
-  }
-  return false;
+// Whether increment `other` does all that `p` does where both are pending.
+bool StateSpace::covers(uint32_t other, uint32_t p) const {
+  const SearchOp& x = ops_[other];
+  const SearchOp& y = ops_[p];
+  if (x.pre != y.pre || x.post != y.post || x.kind != y.kind) return false;
+  return x.ret != y.ret ? x.ret < y.ret : other < p;
 }
 
 void StateSpace::expand_completed(const Layer& layer, size_t s, Layer& next) {
   const State& state = layer.states[s];
-  candidates_.clear();
-  for (uint32_t i = 0; i < state.pending_count; ++i) {
-    const SearchOp& op = ops_[layer.pending[state.pending_begin + i]];
-    if (op.pre == state.value && op.kind == SearchOp::Kind::kIncrement) candidates_.push_back(i);
-  }
-  for (size_t c = 0; c < candidates_.size(); ++c) {
-    const uint32_t i = candidates_[c];
-    if (candidates_.size() > 1 && is_covered(layer, s, i)) continue;
-    const uint32_t p = layer.pending[state.pending_begin + i];
-    load_scratch(layer, s, i);
-    take_increment(p);
+  const uint32_t* pending = layer.pending.data() + state.pending_begin;
+  const uint32_t* begin = layer.candidates.data() + state.candidate_begin;
+  const uint32_t* end = begin + state.candidate_count;
+  for (const uint32_t* i = begin; i != end; ++i) {
+    if (std::any_of(begin, end, [&](uint32_t j) { return covers(pending[j], pending[*i]); })) {
+      continue;
+    }
+    load_scratch(layer, s, *i);
+    take_increment(pending[*i]);
     settle();
     add_scratch(next, state.trail);
   }
@@ -296,7 +331,11 @@ void StateSpace::expand_directed(Layer& layer, size_t s, bool several, Layer& ne
     if (op.kind == SearchOp::Kind::kRejected || op.pre == state.value) continue;
     const auto [low, high] = classes_of(__int128{op.pre} - state.value);
     if (low == high && !several) continue;
-    if (is_covered(layer, s, i)) continue;
+    const uint32_t* pending = layer.pending.data() + state.pending_begin;
+    const bool covered = std::any_of(pending, pending + state.pending_count, [&](uint32_t other) {
+      return op.kind == SearchOp::Kind::kIncrement && covers(other, pending[i]);
+    });
+    if (covered) continue;
     bool found = false;
     for (size_t c = low; c < high; ++c) {
       if (!available(layer, s, c, state.value)) continue;
@@ -340,10 +379,11 @@ void StateSpace::add_directed(Layer& layer, size_t s, size_t i, const Batch& bat
   add_scratch(is_increment ? next : layer, parent);
 }
 
-void StateSpace::cut(Layer& layer, size_t width) const {
+void StateSpace::cut(Layer& layer, size_t width) {
   if (layer.states.size() <= width) return;
-  std::vector<uint32_t> ranking(layer.states.size());
-  for (uint32_t i = 0; i < ranking.size(); ++i) ranking[i] = i;
+  std::vector<uint32_t>& ranking = ranking_;
+  ranking.resize(layer.states.size());
+  std::iota(ranking.begin(), ranking.end(), 0U);
   std::nth_element(ranking.begin(), ranking.begin() + static_cast<ptrdiff_t>(width), ranking.end(),
                    [&](uint32_t a, uint32_t b) {
                      const State& x = layer.states[a];
@@ -353,18 +393,22 @@ void StateSpace::cut(Layer& layer, size_t width) const {
                    });
   ranking.resize(width);
   std::sort(ranking.begin(), ranking.end());
-  Layer kept;
+  kept_.clear();
   for (uint32_t s : ranking) {
     State state = layer.states[s];
     const auto pending = layer.pending.begin() + static_cast<ptrdiff_t>(state.pending_begin);
-    state.pending_begin = kept.pending.size();
-    kept.pending.insert(kept.pending.end(), pending, pending + state.pending_count);
+    state.pending_begin = kept_.pending.size();
+    kept_.pending.insert(kept_.pending.end(), pending, pending + state.pending_count);
+    const auto candidates =
+        layer.candidates.begin() + static_cast<ptrdiff_t>(state.candidate_begin);
+    state.candidate_begin = kept_.candidates.size();
+    kept_.candidates.insert(kept_.candidates.end(), candidates, candidates + state.candidate_count);
     const auto used = layer.used.begin() + static_cast<ptrdiff_t>(s * classes_.size());
-    kept.used.insert(kept.used.end(), used, used + static_cast<ptrdiff_t>(classes_.size()));
-    kept.states.push_back(state);
+    kept_.used.insert(kept_.used.end(), used, used + static_cast<ptrdiff_t>(classes_.size()));
+    kept_.states.push_back(state);
   }
-  rebuild_table(kept);
-  std::swap(layer, kept);
+  rebuild_table(kept_);
+  std::swap(layer, kept_);
 }
 
 void StateSpace::write_trail(uint32_t trail, Linearization& order) const {

@@ -65,15 +65,18 @@ struct State {
   uint32_t spent_count = 0;  // ambiguous increments used
   uint32_t trail = 0;        // how it was reached
   uint32_t pending_count = 0;
-  size_t pending_begin = 0;  // in Layer::pending
+  uint32_t candidate_count = 0;
+  size_t pending_begin = 0;    // in Layer::pending
+  size_t candidate_begin = 0;  // in Layer::candidates
 };
 
 // A set of states with equally many completed increments and no duplicates.
 struct Layer {
   std::vector<State> states;
   std::vector<uint32_t> pending;
-  std::vector<uint32_t> used;   // one count per class and state
-  std::vector<uint32_t> slots;  // hash table of indexes into `states`, plus 1
+  std::vector<uint32_t> candidates;  // positions among a state's pending: increments from its value
+  std::vector<uint32_t> used;        // one count per class and state
+  std::vector<uint32_t> slots;       // hash table of indexes into `states`, plus 1; empty while few
 
   void clear();
 };
@@ -109,7 +112,7 @@ class StateSpace {
   void expand_directed(Layer& layer, size_t s, bool several, Layer& next);
   // Leaves the `width` most promising states: those that spent the fewest ambiguous increments, and
   // of these, the ones that took what returns first.
-  void cut(Layer& layer, size_t width) const;
+  void cut(Layer& layer, size_t width);
 
   // Appends the operations that lead to `trail`, in order.
   void write_trail(uint32_t trail, Linearization& order) const;
@@ -135,18 +138,20 @@ class StateSpace {
   void load_classes(const CounterOps& ops);
   uint64_t since_first_invoke(int64_t time) const;
   void settle();
+  void enable();
   bool take_observers();
   void take_increment(uint32_t p);
-  uint64_t hash_scratch() const;
   bool same_frontier(const Layer& layer, const State& state) const;
   bool spent_no_more(const uint32_t* used) const;
   void add_scratch(Layer& layer, uint32_t parent);
+  bool is_surpassed(const Layer& layer) const;
+  void put_into_table(Layer& layer, size_t s) const;
   void rebuild_table(Layer& layer) const;
   void load_scratch(const Layer& layer, size_t s, size_t skip);
   bool available(const Layer& layer, size_t s, size_t c, int64_t value) const;
   void use(size_t c);
   std::pair<size_t, size_t> classes_of(__int128 delta) const;
-  bool is_covered(const Layer& layer, size_t s, size_t i) const;
+  bool covers(uint32_t other, uint32_t p) const;
   uint32_t equal_ones(const Layer& layer, size_t s, size_t c, __int128 missing) const;
   void add_several(Layer& layer, size_t s, size_t i, Layer& next);
   void add_directed(Layer& layer, size_t s, size_t i, const Batch& batch, Layer& next);
@@ -158,11 +163,14 @@ class StateSpace {
   std::vector<AmbiguousClass> classes_;  // by (delta, lower, upper)
   std::vector<Trail> trails_;            // the first one is the root
   std::vector<uint32_t> trail_ops_;
-  State scratch_;  // the state being built, its pending operations and its counts
+  State scratch_;  // the state being built, its pending operations, candidates and counts
+  bool limit_holds_ = false;  // scratch_.limit is the earliest return in scratch_pending_
   std::vector<uint32_t> scratch_pending_;
+  std::vector<uint32_t> scratch_candidates_;
   std::vector<uint32_t> scratch_used_;
-  std::vector<uint32_t> candidates_;  // kept for its memory
-  uint32_t trail_begin_ = 0;          // of its own operations in trail_ops_
+  std::vector<uint32_t> ranking_;  // kept for its memory, as is kept_
+  Layer kept_;
+  uint32_t trail_begin_ = 0;  // of its own operations in trail_ops_
 };
 
 }  // namespace tally::sim::checker
