@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/check.h"
 #include "sim/checker_load.h"
@@ -15,76 +16,87 @@ namespace {
 
 using checker::Answer;
 
-// Judges the counters one by one: first all that do not need the search, so that a violation there
-// is found before any budget is spent, then the others.
+// What became of one counter.
+struct Part {
+  Answer answer = Answer::kOk;
+  checker::Explanation why;
+  checker::Linearization linearization;
+  uint64_t states_visited = 0;
+};
+
+// Judges the counters each for itself: first all that do not need the search, so that a violation
+// there is found before any searching, then the others.
 class Judge {
  public:
-  Judge(const History& history, const CheckOptions& options)
-      : history_(history), options_(options), budget_(options.budget) {}
+  Judge(const History& history, const CheckOptions& options, const ForEach& for_each)
+      : history_(history), options_(options), for_each_(for_each) {}
 
   CheckResult run() {
     if (!history_.empty()) judge_counters();
     count();
-    result_.states_visited = options_.budget - budget_;
     return std::move(result_);
   }
 
  private:
   void judge_counters() {
-    const checker::Grouping grouping = checker::group_by_counter(history_);
-    const size_t counter_count = grouping.counter_count();
-    std::vector<size_t> ends(counter_count, 0);  // of each counter's part of result_.linearization
+    grouping_ = checker::group_by_counter(history_);
+    parts_.resize(grouping_.counter_count());
+    for_each_(parts_.size(), [&](size_t counter) { return judge_directly(counter); });
+    std::vector<size_t> all(parts_.size());
+    std::iota(all.begin(), all.end(), size_t{0});
+    if (!sum_up(all)) return;
     std::vector<size_t> hard;
-    checker::CounterOps ops;
-    for (size_t counter = 0; counter < counter_count; ++counter) {
-      checker::Explanation why;
-      Answer answer = load_counter(history_, options_, grouping, counter, ops, why);
-      if (answer == Answer::kOk) {
-        answer = ops.has_positive && ops.has_negative
-                     ? Answer::kNotApplicable
-                     : solve_monotone(ops, &budget_, result_.linearization, why);
-      }
-      if (answer == Answer::kNotApplicable) hard.push_back(counter);
-      if (answer == Answer::kUndecided) note_undecided(why);
-      if (answer == Answer::kViolation) return note_violation(why);
-      ends[counter] = result_.linearization.size();
+    for (size_t counter : all) {
+      if (parts_[counter].answer == Answer::kNotApplicable) hard.push_back(counter);
     }
-    if (!hard.empty() && !judge_hard(grouping, hard, ends, ops)) return;
-    if (result_.verdict == CheckResult::Verdict::kOk) verify();
+    for_each_(hard.size(), [&](size_t i) { return judge_by_search(hard[i]); });
+    if (!sum_up(hard)) return;
+    if (result_.verdict != CheckResult::Verdict::kOk) return;
+    join_linearizations();
+    verify();
   }
 
-  // False when one of them is a violation. Their parts are put in their places in order of
-  // counters.
-  bool judge_hard(const checker::Grouping& grouping, const std::vector<size_t>& hard,
-                  const std::vector<size_t>& ends, checker::CounterOps& ops) {
-    checker::Linearization merged;
-    size_t copied = 0;  // of the easy counters' linearization
-    auto copy_up_to = [&](size_t end) {
-      merged.insert(merged.end(), result_.linearization.begin() + static_cast<ptrdiff_t>(copied),
-                    result_.linearization.begin() + static_cast<ptrdiff_t>(end));
-      copied = end;
-    };
-    for (size_t counter : hard) {
-      copy_up_to(ends[counter]);
-      checker::Explanation why;
-      load_counter(history_, options_, grouping, counter, ops, why);
-      const Answer answer = solve_search(ops, options_.beam_width, &budget_, merged, why);
-      if (answer == Answer::kViolation) {
-        note_violation(why);
+  // These two touch nothing but the counter's part. False when it is a violation.
+  bool judge_directly(size_t counter) {
+    Part& part = parts_[counter];
+    checker::CounterOps ops;
+    part.answer = load_counter(history_, options_, grouping_, counter, ops, part.why);
+    if (part.answer == Answer::kOk) {
+      uint64_t budget = options_.budget;
+      part.answer = ops.has_positive && ops.has_negative
+                        ? Answer::kNotApplicable
+                        : solve_monotone(ops, &budget, part.linearization, part.why);
+      part.states_visited = options_.budget - budget;
+    }
+    return part.answer != Answer::kViolation;
+  }
+
+  bool judge_by_search(size_t counter) {
+    Part& part = parts_[counter];
+    part = {};
+    checker::CounterOps ops;
+    load_counter(history_, options_, grouping_, counter, ops, part.why);
+    uint64_t budget = options_.budget;
+    part.answer = solve_search(ops, options_.beam_width, &budget, part.linearization, part.why);
+    part.states_visited = options_.budget - budget;
+    return part.answer != Answer::kViolation;
+  }
+
+  // The first violation among `counters` is the verdict; without one, the first that is undecided.
+  // False when there is a violation: what follows it may not have been judged.
+  bool sum_up(const std::vector<size_t>& counters) {
+    for (size_t counter : counters) {
+      Part& part = parts_[counter];
+      result_.states_visited += part.states_visited;
+      if (part.answer == Answer::kViolation) {
+        note(CheckResult::Verdict::kViolation, part.why);
         return false;
       }
-      if (answer == Answer::kUndecided) note_undecided(why);
+      if (part.answer == Answer::kUndecided && result_.verdict == CheckResult::Verdict::kOk) {
+        note(CheckResult::Verdict::kUnknown, part.why);
+      }
     }
-    copy_up_to(result_.linearization.size());
-    result_.linearization = std::move(merged);
     return true;
-  }
-
-  void note_violation(checker::Explanation& why) { note(CheckResult::Verdict::kViolation, why); }
-
-  // The first one is reported, but later ones can still turn out to be violations.
-  void note_undecided(checker::Explanation& why) {
-    if (result_.verdict == CheckResult::Verdict::kOk) note(CheckResult::Verdict::kUnknown, why);
   }
 
   void note(CheckResult::Verdict verdict, checker::Explanation& why) {
@@ -95,13 +107,20 @@ class Judge {
     result_.culprits = std::move(why.culprits);
   }
 
+  void join_linearizations() {
+    result_.linearization = std::move(parts_[0].linearization);
+    for (size_t counter = 1; counter < parts_.size(); ++counter) {
+      const checker::Linearization part = std::move(parts_[counter].linearization);
+      result_.linearization.insert(result_.linearization.end(), part.begin(), part.end());
+    }
+  }
+
   void verify() const {
     const std::string error = verify_linearization(history_, options_, result_.linearization);
     CHECK(error.empty(), "the checker's own linearization is wrong: {}", error);
   }
 
   void count() {
-    if (result_.verdict != CheckResult::Verdict::kOk) result_.linearization.clear();
     for (const Operation& op : history_) {
       result_.op_count += op.status != Operation::Status::kFailed;
       result_.unknown_unspent_count += op.status == Operation::Status::kUnknown &&
@@ -115,14 +134,23 @@ class Judge {
 
   const History& history_;
   const CheckOptions& options_;
-  uint64_t budget_;
+  const ForEach& for_each_;
+  checker::Grouping grouping_;
+  std::vector<Part> parts_;  // by counter
   CheckResult result_;
 };
 
 }  // namespace
 
-CheckResult check_history(const History& history, const CheckOptions& options) {
-  return Judge(history, options).run();
+void for_each_in_order(size_t count, const Task& task) {
+  for (size_t i = 0; i < count; ++i) {
+    if (!task(i)) return;
+  }
+}
+
+CheckResult check_history(const History& history, const CheckOptions& options,
+                          const ForEach& for_each) {
+  return Judge(history, options, for_each).run();
 }
 
 }  // namespace tally::sim

@@ -7,11 +7,15 @@
 // LINEARIZABILITY (see ARCHITECTURE.md). Every ok is proven: the linearization found is checked
 // again by verify_linearization, which shares no code with the algorithms that found it.
 //
+// Counters are judged each for itself, so a caller that has threads can have several judged at
+// once; what comes out is the same.
+//
 // Pure: no I/O, no clock, no randomness, no threads. It refuses to judge malformed histories; those
 // are found by validate_history and belong to whoever wrote the file.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,7 +26,9 @@ namespace tally::sim {
 struct CheckOptions {
   int64_t initial = 0;             // starting value of every counter
   int64_t max_clock_error_ns = 0;  // every interval is widened by this on both sides first
-  uint64_t budget = 50'000'000;    // search states visited, over all counters
+  // Search states that each counter may take. It is the counter's own, so its verdict does not
+  // depend on what other counters the history has. A search holds up to about 1 GB.
+  uint64_t budget = 50'000'000;
   // States per layer that the search keeps at first, at most (see checker_search.cpp). Verdicts do
   // not depend on it where there is one, only the time they take. REQUIRES: at least 1.
   size_t beam_width = 16;
@@ -34,7 +40,7 @@ struct CheckResult {
   uint64_t op_count = 0;               // operations compared: ok, rejected and unknown ones
   uint64_t unknown_used_count = 0;     // ambiguous operations the linearization needed
   uint64_t unknown_unspent_count = 0;  // ambiguous increments it did not need; these can mask bugs
-  uint64_t states_visited = 0;         // search states, out of CheckOptions::budget
+  uint64_t states_visited = 0;         // search states, over all counters judged
   std::string reason;            // empty when ok; names counter, operations and times otherwise
   std::vector<size_t> culprits;  // indexes into the history of the operations in `reason`
   // The certificate of an ok: indexes into the history, one counter after the other in order of
@@ -43,11 +49,22 @@ struct CheckResult {
   std::vector<uint32_t> linearization;
 };
 
-// Judges the history. Input errors (a lane with two operations open at once, return < invoke,
-// duplicate (client, seq)) are found by validate_history, not here.
-// REQUIRES: validate_history(history) is empty; options.max_clock_error_ns >= 0; fewer than 2^32
-// operations.
-CheckResult check_history(const History& history, const CheckOptions& options);
+// One of several pieces of work; false: those of greater numbers need not be done.
+using Task = std::function<bool(size_t number)>;
+// Has pieces of work done: calls task(i) once for each i below `count`, in any order and on any
+// threads, and returns when all calls have. It may leave out what lies above an i for which the
+// answer was false, and nothing else.
+using ForEach = std::function<void(size_t count, const Task& task)>;
+
+// In order, on the caller's thread.
+void for_each_in_order(size_t count, const Task& task);
+
+// Judges the history. The result is the same for every `for_each`. Input errors (a lane with two
+// operations open at once, return < invoke, duplicate (client, seq)) are found by validate_history,
+// not here. REQUIRES: validate_history(history) is empty; options.max_clock_error_ns >= 0; fewer
+// than 2^32 operations.
+CheckResult check_history(const History& history, const CheckOptions& options,
+                          const ForEach& for_each = for_each_in_order);
 
 // Empty, or one sentence naming the first operation (by position) that makes the history malformed.
 std::string validate_history(const History& history);

@@ -117,6 +117,35 @@ class Verdicts(unittest.TestCase):
         explained = run(hard_history(), "--budget", "10", "--explain").stdout
         self.assertIn("--budget 10", explained)
 
+    def test_jobs_change_nothing(self):
+        def of(counter, operations):  # with clients of its own
+            return [dict(fields, counter=counter, client=1000 * counter_number + fields["client"])
+                    for fields in operations]
+        both_signs = [add(1, 1, 0, 10, 3, 3), add(2, 1, 0, 10, -2, 1), unknown(3, 1, 0, 5),
+                      get(4, 1, 20, 30, 6)]
+        histories = {0: [], 1: [], 4: []}
+        for counter_number in range(60):
+            for exit_code, history in histories.items():
+                operations = both_signs if counter_number % 2 else AMBIGUOUS
+                if exit_code == 1 and counter_number >= 17:  # the first of several is named
+                    operations = STALE if counter_number % 3 else both_signs[:3]
+                if exit_code == 4 and counter_number % 5 == 3:
+                    operations = hard_history()
+                history += of(f"counter {counter_number}", operations)
+        for exit_code, history in histories.items():
+            said = []
+            for jobs in ("1", "2", "8"):
+                flags = ("--jobs", jobs, "--budget", "2000", "--explain")
+                with tempfile.TemporaryDirectory() as directory:
+                    page = pathlib.Path(directory) / "verdict.html"
+                    text = run(history, *flags, "--html", page)
+                    json_text = run(history, *flags, "--json")
+                    drawn = page.read_text(encoding="utf-8").split("</title>")[1].split("</h1>")[1]
+                self.assertEqual(text.returncode, exit_code, text.stdout + text.stderr)
+                said.append((text.stdout, json_text.stdout, json_text.stderr, drawn))
+            self.assertEqual(said[0], said[1])
+            self.assertEqual(said[0], said[2])
+
     def test_initial(self):
         history = [get(1, 1, 0, 1, 41)]
         self.assertEqual(run(history).returncode, 1)
@@ -201,7 +230,7 @@ class Refusals(unittest.TestCase):
             self.assertIn(f"{path}: cannot be read", result.stderr)
 
     def test_flags(self):
-        for flags in (["--max-clock-error", "-1"], ["--budget", "x"], ["--what"]):
+        for flags in (["--max-clock-error", "-1"], ["--budget", "x"], ["--jobs", "0"], ["--what"]):
             self.assertEqual(run(FINE, *flags).returncode, 2, flags)
 
 

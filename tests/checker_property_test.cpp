@@ -151,6 +151,33 @@ RC_GTEST_PROP(CheckerProperty, CountersSideBySideAreJudgedOneByOne, ()) {
   RC_ASSERT((verdict_of(test) == Verdict::kOk) == both_ok);
 }
 
+// In whatever order counters are judged, and with whatever need not be judged left out or not, the
+// same comes out: also when several are violations or undecided.
+RC_GTEST_PROP(CheckerProperty, TheOrderInWhichCountersAreJudgedChangesNothing, ()) {
+  TestCase test = any_case();
+  for (uint64_t i = 1; i <= 4; ++i) {
+    for (Operation& op : any_case().history) {
+      op.client += 100 * i;
+      op.counter += std::to_string(i);
+      test.history.push_back(op);
+    }
+  }
+  if (*rc::gen::arbitrary<bool>()) test.options.budget = *rc::gen::inRange<uint64_t>(1, 20);
+  const CheckResult before = check_history(test.history, test.options);
+  const CheckResult after =
+      check_history(test.history, test.options, [](size_t count, const Task& task) {
+        for (size_t i = count; i-- > 0;) task(i);
+      });
+  RC_ASSERT(after.verdict == before.verdict);
+  RC_ASSERT(after.op_count == before.op_count);
+  RC_ASSERT(after.unknown_used_count == before.unknown_used_count);
+  RC_ASSERT(after.unknown_unspent_count == before.unknown_unspent_count);
+  RC_ASSERT(after.states_visited == before.states_visited);
+  RC_ASSERT(after.reason == before.reason);
+  RC_ASSERT(after.culprits == before.culprits);
+  RC_ASSERT(after.linearization == before.linearization);
+}
+
 // The simulator's kind of counter is always decided, whatever its length; everything else is never
 // called a violation.
 TEST(CheckerLongHistories, LinearizableOnesAreNeverViolations) {

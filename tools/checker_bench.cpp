@@ -12,6 +12,7 @@
 // Options, of all but the limits:
 //   --clients N --per-mille N     only families with so many clients, so many unknown outcomes
 //   --op-count N                  operations a history (10000)
+//   --names N                     counters that a history's operations are spread over (1)
 //   --seed N                      of the generator (1)
 //   --budget N                    search states a history may take (1000000)
 //
@@ -242,7 +243,8 @@ struct BenchOptions {
   uint64_t budget = 1'000'000;
   int64_t client_count = 0;  // 0: any
   int64_t per_mille = -1;    // ambiguous ones; -1: any
-  std::string only;          // beginning of the names of families
+  int64_t name_count = 1;
+  std::string only;  // beginning of the names of families
 };
 
 void print_header() {
@@ -293,6 +295,7 @@ std::vector<Family> selected(const BenchOptions& options) {
           if (options.per_mille >= 0 && per_mille != options.per_mille) continue;
           family.client_count = client_count;
           family.ambiguous_per_mille = per_mille;
+          family.name_count = options.name_count;
           families.push_back(family);
         }
       }
@@ -499,6 +502,8 @@ int run(int argc, char** argv) {
       options.per_mille = number();
     } else if (flag == "--op-count") {
       options.op_count = static_cast<size_t>(number());
+    } else if (flag == "--names") {
+      options.name_count = number();
     } else if (flag == "--seed") {
       options.seed = static_cast<uint64_t>(number());
     } else if (flag == "--budget") {
@@ -508,9 +513,10 @@ int run(int argc, char** argv) {
     }
   }
   if (part == "?") {
-    fmt::print(stderr,
-               "usage: checker_bench [--table | --growth | --limits | --only TEXT | --write TEXT] "
-               "[--clients N] [--per-mille N] [--op-count N] [--seed N] [--budget N]\n");
+    fmt::print(
+        stderr,
+        "usage: checker_bench [--table | --growth | --limits | --only TEXT | --write TEXT] "
+        "[--clients N] [--per-mille N] [--op-count N] [--names N] [--seed N] [--budget N]\n");
     return 2;
   }
   if (part == "--write") return write_history(options);

@@ -12,11 +12,13 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <thread>
 
 #include "core/history_reader.h"
 #include "sim/checker_explain.h"
 #include "sim/checker_html.h"
 #include "tools/sim_output.h"
+#include "tools/sim_threads.h"
 
 namespace tally::tools {
 namespace {
@@ -304,7 +306,8 @@ std::string explanation(const History& history, const CheckResult& result,
   }
   if (result.verdict == Verdict::kUnknown) {
     text += fmt::format(
-        "this is no verdict: {} search states were visited (--budget {}). A larger "
+        "this is no verdict: {} search states were visited (--budget {} for each counter). A "
+        "larger "
         "budget may decide it; fewer operations of unknown outcome certainly help.\n",
         result.states_visited, options.budget);
   }
@@ -336,7 +339,13 @@ CLI::App& add_check_command(CLI::App& app, CheckFlags& flags) {
                   "Widen every operation by this many nanoseconds on both sides")
       ->type_name("NS")
       ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000'000'000}));
-  command.add_option("--budget", flags.options.budget, "Search states to visit at most")
+  command
+      .add_option("--budget", flags.options.budget,
+                  "Search states to visit at most, for each counter")
+      ->capture_default_str();
+  flags.job_count = std::max(1U, std::thread::hardware_concurrency());
+  command.add_option("--jobs", flags.job_count, "Counters to judge at once; changes no verdict")
+      ->check(CLI::Range(1U, 1024U))
       ->capture_default_str();
   command
       .add_option("--html", flags.html,
@@ -355,7 +364,10 @@ int check_command(const CheckFlags& flags) {
     return kExitUsage;
   }
   progress.judging(history.size());
-  const CheckResult result = sim::check_history(history, flags.options);
+  const CheckResult result =
+      sim::check_history(history, flags.options, [&](size_t count, const sim::Task& task) {
+        for_each_on_threads(flags.job_count, count, task);
+      });
   progress.wipe();
   fmt::print("{}", flags.json ? result_json(result) : result_text(result));
   if (flags.explain) {

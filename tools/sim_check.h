@@ -2,9 +2,10 @@
 // or of anybody else's counter.
 //
 // The history comes as JSON lines (core/history_reader.h) from a file or from standard input, is
-// read and parsed block by block, and judged as a whole. Lines are never skipped or repaired: the
-// first bad one ends the command with FILE:LINE and a reason. The verdict goes to standard output;
-// progress of a long input to standard error, only when that is a terminal.
+// read and parsed block by block, and judged counter by counter, several at a time. Lines are never
+// skipped or repaired: the first bad one ends the command with FILE:LINE and a reason. The verdict
+// goes to standard output; progress of a long input to standard error, only when that is a
+// terminal.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -17,6 +18,7 @@ namespace tally::tools {
 struct CheckFlags {
   std::string file;  // "-": standard input
   sim::CheckOptions options;
+  unsigned job_count = 1;  // threads that judge counters; does not change what comes out
   bool json = false;
   bool explain = false;
   std::string html;  // where the picture goes; empty: none
