@@ -82,7 +82,7 @@ void Node::receive(Envelope&& envelope) {
 }
 
 void Node::on_storage_done(bool durable, const std::string& error) {
-  CHECK(write_in_flight_);
+  CHECK(write_in_flight_ || !durable);
   write_in_flight_ = false;
   if (!durable) {
     // Fail-stop: what the disk holds now is not known, so nothing more may be promised.

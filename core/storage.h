@@ -58,8 +58,9 @@ struct StorageWrite {
 class StorageClient {
  public:
   virtual ~StorageClient() = default;
-  // The write in flight is durable on the media, or failed. After a failure nothing about it may be
-  // assumed, and the node must stop (fail-stop): no further write is accepted.
+  // The write in flight is durable on the media, or the storage has failed, with or without a write
+  // in flight. After a failure nothing about the write may be assumed, and the node must stop
+  // (fail-stop): no further one is accepted.
   virtual void on_storage_done(bool durable, const std::string& error) = 0;
   // The snapshot's call is done: a piece is written, or the whole is durable, was read back, and is
   // Storage::snapshot() now. When not ok, the snapshot is given up; the log and older snapshots are

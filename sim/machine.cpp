@@ -117,6 +117,18 @@ void Machine::kill() {
   env_.oracles.on_down(*this);
 }
 
+std::string Machine::damage(const Fault& fault) {
+  const auto place = static_cast<uint64_t>(fault.place());
+  switch (fault.kind()) {
+    case BIT_ROT: return disk_.rot(place, fault.file());
+    case MISDIRECTED_WRITE: return disk_.misdirect(place, fault.file());
+    case READ_ERROR: return disk_.spoil(place, fault.file());
+    case WIPE: disk_.wipe(); return "the disk is empty";
+    default: break;
+  }
+  CHECK(false, "fault kind {} is no damage", static_cast<int>(fault.kind()));
+}
+
 void Machine::pause() {
   if (state_ == State::kUp) state_ = State::kPaused;
 }

@@ -57,7 +57,22 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
     clock_offset_ += by;
     rearm();
   }
-  void set_disk_slowdown(uint32_t factor) { disk_.set_slowdown(factor); }
+  // What the faults under way make of its disk.
+  struct DiskFaults {
+    uint32_t slowdown = 1;
+    bool stalled = false;
+    bool sync_fails = false;
+    uint64_t capacity = UINT64_MAX;
+  };
+  void set_disk_faults(const DiskFaults& faults) {
+    disk_.set_slowdown(faults.slowdown);
+    if (disk_stalled_ != faults.stalled) disk_.set_stalled(faults.stalled);
+    disk_stalled_ = faults.stalled;
+    disk_.fail_next_sync(faults.sync_fails);
+    disk_.set_capacity(faults.capacity);
+  }
+  // Damages the media; says what it did, or nothing when there was nothing to damage.
+  std::string damage(const Fault& fault);
   // The node crashes at the next of these points: a bit each, 1 << DiskPoint.
   void set_crash_points(uint32_t points) { crash_points_ = points; }
   // Of the last crash point that was hit. REQUIRES: one was.
@@ -126,6 +141,7 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   uint64_t wake_count_ = 0;
   std::vector<Event> stalled_;
 
+  bool disk_stalled_ = false;
   uint32_t crash_points_ = 0;
   std::optional<DiskPoint> last_crash_point_;
   bool crashing_ = false;  // the crash point was hit; the callback has yet to return

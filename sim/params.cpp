@@ -142,16 +142,20 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   const int64_t calm = swarm.between("faults.calm", 1, 3);
   faults.set_calm_start_ms((calm & 1) != 0 ? 15 * election_ms : 0);
   faults.set_calm_end_ms((calm & 2) != 0 ? 15 * election_ms : 0);
-  // Three classes; at least one stays on.
-  const int64_t classes = swarm.between("faults.classes", 1, 7);
+  // Four classes; at least one stays on.
+  const int64_t classes = swarm.between("faults.classes", 1, 15);
   const bool network = (classes & 1) != 0 && nodes > 1;
   const bool process = (classes & 2) != 0 || nodes == 1;
   const bool slow = (classes & 4) != 0;
+  const bool disk = (classes & 8) != 0;
   const google::protobuf::Descriptor* descriptor = faults.GetDescriptor();
   const google::protobuf::Reflection* reflection = faults.GetReflection();
-  for (int number = 3; number <= 17; ++number) {
-    const bool on = number <= 8 ? network : number <= 13 ? process : slow;
-    const FieldDescriptor* field = descriptor->FindFieldByNumber(number);
+  for (int kind = FaultKind_MIN; kind <= FaultKind_MAX; ++kind) {
+    const bool on = kind <= FLAP          ? network
+                    : kind <= PAUSE       ? process
+                    : kind <= RESET_LINKS ? slow
+                                          : disk;
+    const FieldDescriptor* field = descriptor->FindFieldByNumber(kind + 2);
     const std::string path = "faults." + field->name();
     reflection->SetInt64(&faults, field, on ? swarm.one_of(path, {0, 1, 1, 4}) : 0);
   }
@@ -160,10 +164,18 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   if (nodes < 3) faults.set_bridge(0);
   if (nodes < 2) faults.set_slow_link(0);
   if (nodes < 2) faults.set_reset_links(0);
+  // Scenarios only, until a node knows what to do about them.
+  faults.set_disk_full(0);
+  faults.set_bit_rot(0);
+  faults.set_misdirected_write(0);
+  faults.set_read_error(0);
+  faults.set_wipe(0);
+  faults.set_damage_majority(0);
   // The class's weights may all have come out as zero; then its plainest fault stands for it.
   if (network) faults.set_partition(faults.partition() + 1);
   if (process) faults.set_crash(faults.crash() + 1);
   if (slow) faults.set_slow_disk(faults.slow_disk() + 1);
+  if (disk) faults.set_sync_fails(faults.sync_fails() + 1);
 }
 
 std::string field_error(const Message& message, const FieldDescriptor& field,

@@ -12,7 +12,21 @@ namespace tally::sim {
 namespace {
 
 // What an entry's draws are for.
-enum class Aspect : uint64_t { kGap, kKind, kTarget, kSide, kLength, kAmount, kPoint, kClients };
+enum class Aspect : uint64_t {
+  kGap,
+  kKind,
+  kTarget,
+  kSide,
+  kLength,
+  kAmount,
+  kPoint,
+  kClients,
+  kPlace,
+  kRestart,
+};
+
+// Of Fault::place: plenty for any disk.
+constexpr int64_t kPlaceMax = (int64_t{1} << 50) - 1;
 
 class Drawer {
  public:
@@ -121,7 +135,22 @@ void fill(const Drawer& drawer, uint64_t entry, const Params& params, Fault& fau
     case CRASH:
     case KILL:
     case PAUSE:
-    case RESET_LINKS: drawer.target_one(entry, fault); break;
+    case RESET_LINKS:
+    case DISK_STALL:
+    case SYNC_FAILS:
+    case WIPE: drawer.target_one(entry, fault); break;
+    case DISK_FULL:
+      drawer.target_one(entry, fault);
+      fault.set_room_bytes(
+          drawer.between(entry, Aspect::kAmount, 0, 2 * params.disk().segment_bytes()));
+      break;
+    case BIT_ROT:
+    case MISDIRECTED_WRITE:
+    case READ_ERROR:
+      drawer.target_one(entry, fault);
+      fault.set_place(drawer.between(entry, Aspect::kPlace, 0, kPlaceMax));
+      fault.set_restart(drawer.between(entry, Aspect::kRestart, 1, 3) > 1);
+      break;
   }
 }
 
@@ -219,6 +248,16 @@ std::string fault_error(const Fault& fault, const Params& params) {
     return "needs by_ms within 1 .. 1000000000";
   }
   if (fault.kind() == CRASH_POINT && !fault.has_point()) return "needs a point";
+  if (fault.kind() == DISK_FULL &&
+      (fault.room_bytes() < 0 || fault.room_bytes() > 1'000'000'000'000)) {
+    return "needs room_bytes within 0 .. 1000000000000";
+  }
+  const bool strikes_a_place = is_damage(fault.kind()) && fault.kind() != WIPE;
+  if (fault.place() < 0) return "has a negative place";
+  if (!strikes_a_place && (fault.has_place() || fault.has_file() || fault.has_restart())) {
+    return fmt::format("has place, file or restart, which {} does not take",
+                       fault_name(fault.kind()));
+  }
   return {};
 }
 
@@ -282,6 +321,20 @@ std::string fault_name(FaultKind kind) {
   return name;
 }
 
+bool is_damage(FaultKind kind) {
+  return kind == BIT_ROT || kind == MISDIRECTED_WRITE || kind == READ_ERROR || kind == WIPE;
+}
+
+bool takes_down(const Fault& fault) {
+  switch (fault.kind()) {
+    case CRASH:
+    case CRASH_ALL:
+    case KILL:
+    case WIPE: return true;
+    default: return fault.restart();
+  }
+}
+
 std::string fault_text(const Fault& fault) {
   std::string text = fmt::format("fault {}: {}", fault.id(), fault_name(fault.kind()));
   if (fault.target_size() > 0) text += " " + targets_text(fault.target());
@@ -291,9 +344,22 @@ std::string fault_text(const Fault& fault) {
   if (fault.has_factor()) text += fmt::format(" by factor {}", fault.factor());
   if (fault.has_by_ms()) text += fmt::format(" by {} ms", fault.by_ms());
   if (fault.has_period_ms()) text += fmt::format(" every {} ms", fault.period_ms());
-  if (fault.kind() == CLOCK_JUMP || fault.kind() == RESET_LINKS) return text;
+  if (fault.kind() == DISK_FULL) text += fmt::format(" but for {} bytes", fault.room_bytes());
+  if (fault.restart()) text += " and a crash";
+  if (!has_end(fault)) return text;
   if (fault.has_duration_ms()) text += fmt::format(" for {} ms", fault.duration_ms());
   return text;
+}
+
+bool has_end(const Fault& fault) {
+  switch (fault.kind()) {
+    case CLOCK_JUMP:
+    case RESET_LINKS: return false;
+    case BIT_ROT:
+    case MISDIRECTED_WRITE:
+    case READ_ERROR: return fault.has_duration_ms() && fault.restart();
+    default: return fault.has_duration_ms();
+  }
 }
 
 std::string noise_text(const NoiseEvent& noise) {

@@ -20,6 +20,13 @@ std::vector<int64_t> draw_core(uint64_t seed, const Params& params);
 // thing that is wrong, naming the entry and the field; `culprit` is then the entry's position.
 std::string complete_plan(std::vector<Fault>& plan, const Params& params, size_t& culprit);
 
+// Changes what is on a node's media behind its back; subject to the atlas.
+bool is_damage(FaultKind kind);
+// Its targets are down while it lasts.
+bool takes_down(const Fault& fault);
+// It ends after its duration; else it is of an instant, or lasts until the liveness phase.
+bool has_end(const Fault& fault);
+
 // "fault 3: crash n2 for 400 ms", for the trace.
 std::string fault_text(const Fault& fault);
 

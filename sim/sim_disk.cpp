@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/check.h"
 #include "core/draw.h"
@@ -72,6 +73,8 @@ void SimDisk::free_unreferenced_files() {
     used_bytes_ -= file.size;
     file.used = false;
     file.media.clear();
+    file.newest_offset = 0;
+    file.spoiled.clear();
     file.dirty.clear();
     file.dirty_data.clear();
   }
@@ -153,6 +156,7 @@ DiskStatus SimDisk::read_file(uint32_t slot, uint64_t offset, size_t length,
   const File& file = files_[slot];
   if (offset >= file.size) return DiskStatus::kOk;
   const uint64_t end = offset + std::min<uint64_t>(length, file.size - offset);
+  if (is_spoiled(file, offset, end)) return DiskStatus::kIoError;
   out.resize(end - offset);
   copy_shared(file.media, 0, offset, end, out.data());
   for (const Dirty& dirty : file.dirty) {
@@ -186,6 +190,10 @@ bool SimDisk::begin(DiskCall call, std::string_view name, uint32_t slot, DiskSta
   const uint64_t key = slot == kNone ? 0 : files_[slot].key;
   const uint64_t ordinal = slot == kNone ? directory_ordinal_++ : files_[slot].ordinal++;
   if (faults_asked_ && status == DiskStatus::kOk) status = host_.disk_fault(call, key, ordinal);
+  if (is_sync(call) && sync_fails_ && status == DiskStatus::kOk) {
+    sync_fails_ = false;
+    status = DiskStatus::kIoError;
+  }
   return true;
 }
 
@@ -245,14 +253,18 @@ void SimDisk::write(std::string_view name, uint64_t offset, std::span<const std:
   const uint32_t slot = find(name);
   DiskStatus status = slot == kNone ? DiskStatus::kNotFound : DiskStatus::kOk;
   const uint64_t end = offset + data.size();
+  uint64_t bytes = data.size();
   if (slot != kNone && end > files_[slot].size && end - files_[slot].size > free_bytes()) {
     status = DiskStatus::kNoSpace;
+    const uint64_t room_end = files_[slot].size + free_bytes();
+    bytes = room_end > offset ? room_end - offset : 0;
   }
+  const bool full = status == DiskStatus::kNoSpace;
   if (!begin(DiskCall::kWrite, name, slot, status)) return;
-  if (status == DiskStatus::kOk) {
+  if (status == DiskStatus::kOk || (full && bytes > 0)) {
     File& file = files_[slot];
-    file.dirty_data.append(reinterpret_cast<const char*>(data.data()), data.size());
-    add_dirty(file, offset, data.size(), std::max(file.size, end), true);
+    file.dirty_data.append(reinterpret_cast<const char*>(data.data()), bytes);
+    add_dirty(file, offset, bytes, std::max(file.size, offset + bytes), true);
   }
   enqueue(DiskCall::kWrite, slot, token, status, 0);
 }
@@ -358,9 +370,19 @@ void SimDisk::schedule(uint32_t slot) {
   host_.disk_schedule(op.id, Duration(delay_ns * slowdown_));
 }
 
+void SimDisk::set_stalled(bool stalled) {
+  stalled_ = stalled;
+  if (stalled) return;
+  for (const uint64_t op_id : std::exchange(held_, {})) host_.disk_schedule(op_id, Duration(0));
+}
+
 void SimDisk::complete(uint64_t op_id) {
   const uint32_t slot = static_cast<uint32_t>(op_id & kSlotMask);
   if (frozen_ || slot >= ops_.size() || ops_[slot].id != op_id) return;
+  if (stalled_) {
+    held_.push_back(op_id);
+    return;
+  }
   const Op op = ops_[slot];
   ops_[slot].id = 0;
   ops_[slot].next = free_op_;
@@ -370,8 +392,9 @@ void SimDisk::complete(uint64_t op_id) {
   if (first != kNone) schedule(first);
 
   if (op.call == DiskCall::kRead) {
-    if (op.status == DiskStatus::kOk) read_file(op.file, op.offset, op.length, *op.out);
-    if (client_ != nullptr) client_->on_disk_done(op.token, op.status);
+    DiskStatus status = op.status;
+    if (status == DiskStatus::kOk) status = read_file(op.file, op.offset, op.length, *op.out);
+    if (client_ != nullptr) client_->on_disk_done(op.token, status);
     return;
   }
   if (op.file != kNone) {

@@ -16,13 +16,28 @@
 // cut, holes read as zeros. Of names not synced a prefix survives, in the order they were made, as
 // from a file system's journal. A call in flight counts as not synced.
 //
-// Faults it has: latency and a slow-down factor, loss and tearing at a crash, a call failed by
-// the host (failed write: nothing written; failed sync: the dirty sectors get the same draw as in a
-// crash, and are forgotten), a full disk, a killed process whose page cache lives on (detach_client
-// without crash). To come: read error, bit rot, misdirected write, stalls.
+// Faults it has, each only when asked for:
 //
-// It never: tears inside a sector, changes a sector that nobody wrote, loses what a completed sync
-// covered, reorders calls on one file, or draws anything for an empty latency range.
+// - latency, and a factor of slow-down. Never: anything drawn for an empty latency range.
+// - stall (set_stalled): calls hang; none completes before it ends. Never: a call lost by it.
+// - loss and tearing at a crash, as above. Never: inside a sector, or of what a sync covered.
+// - a process killed without a crash (detach_client): its page cache lives on.
+// - a call failed by the host (disk_fault): of a write nothing is written.
+// - failed sync (fail_next_sync): one sync fails; the pages it was for get the same draw as in a
+//   crash and are forgotten, so that the next sync succeeds and means nothing. Never: of another
+//   file, or twice.
+// - full disk (set_capacity): a write that extends a file writes what fits and fails. Never:
+//   overwriting, syncing, or renaming refused.
+// - bit rot (rot), misdirected write (misdirect), unreadable sector (spoil): something on the media
+//   changes behind everybody's back, and shows only when it is read. An unreadable sector stays so
+//   until it is written and synced anew. Never: of anything at or behind what was written to its
+//   file last. A file's newest write that is gone, or not what it was, cannot be told from one that
+//   a crash has torn (storage/README.md, Limits); one with a newer behind it must be noticed.
+// - a new, empty disk (wipe).
+//
+// It never: changes a sector that nobody wrote, or reorders calls on one file. Nothing of this
+// costs a draw of its own but a crash, a failed sync and the latency: where a fault strikes is in
+// the plan (`place`).
 //
 // Fast: media are contiguous, and no write or sync allocates once the buffers have grown.
 #pragma once
@@ -131,6 +146,21 @@ class SimDisk final : public Disk {
   // Content beyond this makes writes that extend a file fail with kNoSpace.
   void set_capacity(uint64_t bytes) { capacity_bytes_ = bytes; }
   void set_faults(bool asked) { faults_asked_ = asked; }
+  // While it is stalled nothing completes; what should have does when it ends, in the same order.
+  void set_stalled(bool stalled);
+  // The next sync or sync_directory fails with kIoError; false takes it back.
+  void fail_next_sync(bool armed) { sync_fails_ = armed; }
+  bool sync_fails() const { return sync_fails_; }
+  // Content of all named files, as the process sees them.
+  uint64_t used_bytes() const { return used_bytes_; }
+
+  // Damage of the media, to be found by a later read. `place` picks among all bytes that it may
+  // strike, in files whose names begin with `prefix`; the same place and content, the same damage.
+  // Each returns what it did in words; empty when there was no such byte.
+  std::string rot(uint64_t place, std::string_view prefix);
+  // What one sector held is where another one was, and it holds zeros: its write went there.
+  std::string misdirect(uint64_t place, std::string_view prefix);
+  std::string spoil(uint64_t place, std::string_view prefix);
 
   // A scheduled call's time has come. Ids of calls forgotten since (crash, detach) are ignored.
   void complete(uint64_t op_id);
@@ -166,14 +196,17 @@ class SimDisk final : public Disk {
   };
   struct File {
     bool used = false;
-    uint64_t key = 0;           // hash of its present name
-    uint64_t ordinal = 0;       // calls made so far
-    uint64_t size = 0;          // as the process sees it
-    std::string name;           // present or last name
-    std::string media;          // durable content
-    std::vector<Dirty> dirty;   // in the order of the calls
-    std::string dirty_data;     // the bytes of `dirty`, in order
-    uint32_t first_op = kNone;  // queue of calls in flight; the first is scheduled
+    uint64_t key = 0;      // hash of its present name
+    uint64_t ordinal = 0;  // calls made so far
+    uint64_t size = 0;     // as the process sees it
+    std::string name;      // present or last name
+    std::string media;     // durable content
+    // What was made durable last begins here: nothing from here on is damaged.
+    uint64_t newest_offset = 0;
+    std::vector<uint64_t> spoiled;  // sectors that cannot be read, sorted
+    std::vector<Dirty> dirty;       // in the order of the calls
+    std::string dirty_data;         // the bytes of `dirty`, in order
+    uint32_t first_op = kNone;      // queue of calls in flight; the first is scheduled
     uint32_t last_op = kNone;
   };
   struct Name {
@@ -215,6 +248,13 @@ class SimDisk final : public Disk {
   uint32_t enqueue(DiskCall call, uint32_t file, DiskToken token, DiskStatus status,
                    uint64_t covered);
   void schedule(uint32_t slot);
+  struct Spot {
+    uint32_t file = kNone;
+    uint64_t offset = 0;
+  };
+  Spot spot(uint64_t place, std::string_view prefix) const;
+  bool is_spoiled(const File& file, uint64_t begin, uint64_t end) const;
+  void mend(File& file, uint64_t begin, uint64_t end);
   void add_dirty(File& file, uint64_t offset, uint64_t bytes, uint64_t size_after, bool is_write);
   void make_durable(File& file, uint64_t covered);
   void settle(File& file, uint64_t covered);
@@ -234,6 +274,9 @@ class SimDisk final : public Disk {
   uint64_t used_bytes_ = 0;  // sizes of all named files, as the process sees them
   bool faults_asked_ = false;
   bool frozen_ = false;
+  bool stalled_ = false;
+  bool sync_fails_ = false;
+  std::vector<uint64_t> held_;  // operations that are due and wait for the stall to end
 
   std::vector<File> files_;               // slots; a file is named by its slot
   std::vector<Name> names_;               // as the process sees the directory

@@ -1,7 +1,10 @@
 // SimDisk: what is on the media, and what a crash makes of the rest. The calls are in sim_disk.cpp.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/draw.h"
 #include "sim/sim_disk.h"
@@ -24,7 +27,11 @@ void SimDisk::make_durable(File& file, uint64_t covered) {
     const std::string_view data(file.dirty_data.data() + dirty.data, dirty.bytes);
     if (file.media.size() != dirty.size_after) file.media.resize(dirty.size_after);
     copy_shared(data, dirty.offset, 0, file.media.size(), file.media.data());
-    if (dirty.is_write) host_.disk_synced(file.name, dirty.offset, data);
+    if (dirty.bytes > 0) mend(file, dirty.offset, dirty.offset + dirty.bytes);
+    if (dirty.is_write) {
+      file.newest_offset = dirty.offset;
+      host_.disk_synced(file.name, dirty.offset, data);
+    }
   }
   drop_dirty(file, count);
 }
@@ -39,6 +46,8 @@ void SimDisk::settle(File& file, uint64_t covered) {
   for (; count < file.dirty.size() && file.dirty[count].ordinal < covered; ++count) {
     const Dirty& dirty = file.dirty[count];
     resized = resized || dirty.size_after != file.media.size();
+    // Whichever of them survive: no damage reaches what came before them, either.
+    file.newest_offset = std::min(file.newest_offset, dirty.offset);
     size_most = std::max(size_most, dirty.size_after);
     if (dirty.bytes == 0) continue;
     const uint64_t last_sector = (dirty.offset + dirty.bytes - 1) / kSectorBytes;
@@ -75,7 +84,87 @@ void SimDisk::apply_sector(File& file, const Dirty& dirty, uint64_t sector) {
   const std::string_view data(file.dirty_data.data() + dirty.data, dirty.bytes);
   const uint64_t begin = sector * kSectorBytes;
   const uint64_t end = std::min<uint64_t>(begin + kSectorBytes, file.media.size());
-  if (begin < end) copy_shared(data, dirty.offset, begin, end, file.media.data() + begin);
+  if (begin >= end) return;
+  copy_shared(data, dirty.offset, begin, end, file.media.data() + begin);
+  mend(file, begin, end);
+}
+
+// ---- Damage ----
+
+// The byte that `place` picks among those that came before the newest write of their file.
+SimDisk::Spot SimDisk::spot(uint64_t place, std::string_view prefix) const {
+  std::vector<std::pair<std::string_view, uint32_t>> candidates;
+  uint64_t total = 0;
+  for (const Name& entry : media_names_) {
+    if (entry.name.substr(0, prefix.size()) != prefix) continue;
+    candidates.emplace_back(entry.name, entry.file);
+    total += std::min<uint64_t>(files_[entry.file].newest_offset, files_[entry.file].media.size());
+  }
+  if (total == 0) return {};
+  std::sort(candidates.begin(), candidates.end());
+  uint64_t left = place % total;
+  for (const auto& [name, slot] : candidates) {
+    const File& file = files_[slot];
+    const uint64_t bytes = std::min<uint64_t>(file.newest_offset, file.media.size());
+    if (left < bytes) return {slot, left};
+    left -= bytes;
+  }
+  return {};
+}
+
+std::string SimDisk::rot(uint64_t place, std::string_view prefix) {
+  const Spot at = spot(place, prefix);
+  if (at.file == kNone) return {};
+  char& byte = files_[at.file].media[at.offset];
+  byte = static_cast<char>(byte ^ (1 << (place >> 40 & 7)));
+  return fmt::format("{} byte {} rots", files_[at.file].name, at.offset);
+}
+
+std::string SimDisk::misdirect(uint64_t place, std::string_view prefix) {
+  const Spot from = spot(place, prefix);
+  const Spot to = spot(place >> 20, prefix);
+  if (from.file == kNone) return {};
+  File& source = files_[from.file];
+  File& target = files_[to.file];
+  // A part of a sector that the newest write shares stays as it is.
+  const auto sector = [](const File& file, uint64_t offset) {
+    const uint64_t begin = offset / kSectorBytes * kSectorBytes;
+    const uint64_t most = std::min<uint64_t>(file.newest_offset, file.media.size());
+    return std::pair(begin, std::min(begin + kSectorBytes, most) - begin);
+  };
+  const auto source_at = sector(source, from.offset);
+  const auto target_at = sector(target, to.offset);
+  const std::string stray = source.media.substr(source_at.first, source_at.second);
+  const uint64_t bytes = std::min(source_at.second, target_at.second);
+  source.media.replace(source_at.first, source_at.second, source_at.second, '\0');
+  target.media.replace(target_at.first, bytes, stray, 0, bytes);
+  return fmt::format("{} sector at {} was written to {} at {}", source.name, source_at.first,
+                     target.name, target_at.first);
+}
+
+std::string SimDisk::spoil(uint64_t place, std::string_view prefix) {
+  const Spot at = spot(place, prefix);
+  if (at.file == kNone) return {};
+  File& file = files_[at.file];
+  const uint64_t sector = at.offset / kSectorBytes;
+  // The newest write must stay readable.
+  if ((sector + 1) * kSectorBytes > file.newest_offset) return {};
+  const auto where = std::lower_bound(file.spoiled.begin(), file.spoiled.end(), sector);
+  if (where == file.spoiled.end() || *where != sector) file.spoiled.insert(where, sector);
+  return fmt::format("{} sector at {} cannot be read", file.name, sector * kSectorBytes);
+}
+
+bool SimDisk::is_spoiled(const File& file, uint64_t begin, uint64_t end) const {
+  const auto first =
+      std::lower_bound(file.spoiled.begin(), file.spoiled.end(), begin / kSectorBytes);
+  return begin < end && first != file.spoiled.end() && *first * kSectorBytes < end;
+}
+
+void SimDisk::mend(File& file, uint64_t begin, uint64_t end) {
+  if (file.spoiled.empty()) return;
+  std::erase_if(file.spoiled, [&](uint64_t sector) {
+    return sector >= begin / kSectorBytes && sector * kSectorBytes < end;
+  });
 }
 
 // Forgets the first `count` dirty calls, which are on the media or lost.
@@ -97,6 +186,7 @@ void SimDisk::drop_dirty(File& file, size_t count) {
 void SimDisk::detach_client() {
   client_ = nullptr;
   frozen_ = false;
+  held_.clear();
   free_op_ = kNone;
   for (uint32_t slot = static_cast<uint32_t>(ops_.size()); slot > 0; --slot) {
     ops_[slot - 1].id = 0;

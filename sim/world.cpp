@@ -34,7 +34,8 @@ World::World(const RunSpec& spec)
                                                     clients_.client_count())
                           : nullptr),
       narrator_(spec.trace, story_.get()),
-      ongoing_(spec.plan.size()) {
+      ongoing_(spec.plan.size()),
+      damage_shows_at_(static_cast<size_t>(spec.params.nodes())) {
   for (uint32_t number = 0; number < spec.params.nodes(); ++number) {
     machines_.push_back(std::make_unique<Machine>(machine_env_, number));
   }
@@ -177,6 +178,7 @@ void World::dispatch_to_machine(const Event& event) {
 
 void World::after_step(Machine& machine) {
   oracles_.after_step(machine);
+  note_if_whole(machine);
   for (const Note& note : machine.node().last_notes()) {
     ++result_.notes[static_cast<size_t>(note.kind)];
     if (note.kind == NoteKind::became_leader && result_.first_leader_ms < 0) {
@@ -192,12 +194,15 @@ void World::after_end(Machine& machine, Machine::End end) {
   narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()),
                  end == Machine::End::kCrashPoint ? "crashes right here" : "stops by itself");
   clients_.on_node_down(machine.id(), ++crash_count_);
-  if (end != Machine::End::kCrashPoint) return;
   for (size_t position = 0; position < ongoing_.size(); ++position) {
-    if (!acts_on(position, CRASH_POINT, machine.number())) continue;
-    if (disk_point(spec_.plan[position]) != machine.last_crash_point()) continue;
+    const bool at_point = end == Machine::End::kCrashPoint &&
+                          acts_on(position, CRASH_POINT, machine.number()) &&
+                          disk_point(spec_.plan[position]) == machine.last_crash_point();
+    const bool by_sync =
+        acts_on(position, SYNC_FAILS, machine.number()) && !machine.disk().sync_fails();
+    if (ongoing_[position].hit || (!at_point && !by_sync)) continue;
     ongoing_[position].hit = true;
-    ++result_.faults_fired[CRASH_POINT];
+    ++result_.faults_fired[static_cast<size_t>(spec_.plan[position].kind())];
   }
   set_disk_faults(machine);
 }

@@ -93,10 +93,11 @@ class World {
     bool ended = false;
     bool flap_cut = false;
     VirtualTime begun_at{};
-    bool hit = false;               // a crash point: a node crashed at it
+    bool hit = false;               // a crash point, or a failing sync: a node went down at it
     std::vector<uint32_t> targets;  // 0-based, resolved when it began
     std::vector<uint32_t> peers;
-    std::vector<bool> link_held;  // which links it holds cut or slow: from * nodes + to
+    std::vector<bool> link_held;       // which links it holds cut or slow: from * nodes + to
+    std::vector<uint64_t> capacities;  // a full disk: of each target, in bytes
   };
 
   // world.cpp
@@ -130,6 +131,9 @@ class World {
   bool apply_to_machines(size_t position);
   bool acts_on(size_t position, FaultKind kind, uint32_t number) const;
   bool held_down(uint32_t number) const;
+  bool damage(const Fault& fault, Machine& machine);
+  void crash(Machine& machine);
+  void note_if_whole(const Machine& machine);
   void set_disk_faults(Machine& machine);
   static DiskPoint disk_point(const Fault& fault);
   void release_machine(const Fault& fault, Machine& machine);
@@ -168,6 +172,9 @@ class World {
 
   std::vector<Ongoing> ongoing_;
   size_t armed_count_ = 0;
+  // The atlas: of each machine, the number of the start at which damage can have been noticed; 0
+  // when it is intact.
+  std::vector<uint64_t> damage_shows_at_;
 
   std::vector<uint32_t> core_;  // 0-based, sorted
   VirtualTime liveness_began_{};

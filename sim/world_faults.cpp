@@ -9,10 +9,6 @@
 namespace tally::sim {
 namespace {
 
-bool has_end(const Fault& fault) {
-  return fault.has_duration_ms() && fault.kind() != CLOCK_JUMP && fault.kind() != RESET_LINKS;
-}
-
 bool cuts_links(FaultKind kind) {
   return kind == PARTITION || kind == ISOLATE_LEADER || kind == ONE_WAY || kind == BRIDGE ||
          kind == RING || kind == FLAP;
@@ -217,10 +213,17 @@ void World::begin_fault(size_t position) {
   ongoing.begun = true;
   ongoing.begun_at = queue_.now();
   if (result_.first_fault_event == 0) result_.first_fault_event = event_count_;
-  if (fault.kind() == SLOW_DISK || fault.kind() == CRASH_POINT) {
-    for (const uint32_t number : ongoing.targets) set_disk_faults(*machines_[number]);
+  if (fault.kind() == DISK_FULL) {
+    for (const uint32_t number : ongoing.targets) {
+      ongoing.capacities.push_back(machines_[number]->disk().used_bytes() +
+                                   static_cast<uint64_t>(fault.room_bytes()));
+    }
   }
-  if (fault.kind() != CRASH_POINT) ++result_.faults_fired[static_cast<size_t>(fault.kind())];
+  for (const uint32_t number : ongoing.targets) set_disk_faults(*machines_[number]);
+  // Those that wait for a call are counted when it comes.
+  if (fault.kind() != CRASH_POINT && fault.kind() != SYNC_FAILS) {
+    ++result_.faults_fired[static_cast<size_t>(fault.kind())];
+  }
   if (fault.kind() == FLAP) {
     ongoing.flap_cut = true;
     queue_.push(queue_.now() + std::chrono::milliseconds(fault.period_ms()), EventKind::kFaultStep,
@@ -255,10 +258,10 @@ bool World::apply_to_machines(size_t position) {
         if (before == Machine::State::kDown) break;  // and stays so until this fault ends, too
         if (fault.kind() == KILL) {
           machine.kill();
+          clients_.on_node_down(machine.id(), ++crash_count_);
         } else {
-          machine.crash();
+          crash(machine);
         }
-        clients_.on_node_down(machine.id(), ++crash_count_);
         break;
       case PAUSE:
         effective |= before != Machine::State::kDown;
@@ -268,12 +271,49 @@ bool World::apply_to_machines(size_t position) {
         effective = true;
         machine.jump_clock(std::chrono::milliseconds(fault.by_ms()));
         break;
-      case SLOW_DISK: effective = true; break;
-      case CRASH_POINT: effective |= machine.has_node(); break;
+      case SLOW_DISK:
+      case DISK_STALL:
+      case DISK_FULL: effective = true; break;
+      case CRASH_POINT:
+      case SYNC_FAILS: effective |= machine.has_node(); break;
+      case BIT_ROT:
+      case MISDIRECTED_WRITE:
+      case READ_ERROR:
+      case WIPE: effective |= damage(fault, machine); break;
       default: CHECK(false, "not a fault of machines: {}", fault_name(fault.kind()));
     }
   }
   return effective;
+}
+
+void World::crash(Machine& machine) {
+  if (machine.state() == Machine::State::kDown) return;
+  machine.crash();
+  clients_.on_node_down(machine.id(), ++crash_count_);
+}
+
+// False when the atlas spares the machine, or there is nothing to damage.
+bool World::damage(const Fault& fault, Machine& machine) {
+  const auto damaged_count = std::count_if(damage_shows_at_.begin(), damage_shows_at_.end(),
+                                           [](uint64_t shows_at) { return shows_at != 0; });
+  uint64_t& shows_at = damage_shows_at_[machine.number()];
+  const auto others = static_cast<size_t>(damaged_count) - (shows_at != 0 ? 1 : 0);
+  const size_t quorum = machines_.size() / 2 + 1;
+  const bool spared = spec_.params.faults().damage_majority() == 0;
+  if (spared && machines_.size() - others - 1 < quorum) return false;
+  if (takes_down(fault)) crash(machine);
+  const std::string what = machine.damage(fault);
+  if (what.empty()) return takes_down(fault);
+  narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()), what);
+  shows_at = machine.start_count() + 1;
+  return true;
+}
+
+// What damage there was it has met, or nothing of it matters to the node.
+void World::note_if_whole(const Machine& machine) {
+  uint64_t& shows_at = damage_shows_at_[machine.number()];
+  if (shows_at == 0 || machine.start_count() < shows_at || !machine.has_node()) return;
+  shows_at = 0;
 }
 
 void World::step_fault(size_t position) {
@@ -301,21 +341,23 @@ void World::end_fault(size_t position) {
 
 // The machine comes back, unless another fault under way has it likewise.
 void World::release_machine(const Fault& fault, Machine& machine) {
+  set_disk_faults(machine);
   switch (fault.kind()) {
     case CRASH:
     case CRASH_ALL:
-    case KILL: restart(machine); break;
+    case KILL:
+    case WIPE:
+    case BIT_ROT:
+    case MISDIRECTED_WRITE:
+    case READ_ERROR:
     case CRASH_POINT:
-      set_disk_faults(machine);
-      restart(machine);
-      break;
+    case SYNC_FAILS: restart(machine); break;
     case PAUSE:
       for (size_t position = 0; position < ongoing_.size(); ++position) {
         if (acts_on(position, PAUSE, machine.number())) return;
       }
       machine.resume();
       break;
-    case SLOW_DISK: set_disk_faults(machine); break;
     default: break;
   }
 }
@@ -329,26 +371,38 @@ bool World::acts_on(size_t position, FaultKind kind, uint32_t number) const {
 
 bool World::held_down(uint32_t number) const {
   for (size_t position = 0; position < ongoing_.size(); ++position) {
-    for (const FaultKind kind : {CRASH, CRASH_ALL, KILL}) {
-      if (acts_on(position, kind, number)) return true;
-    }
-    if (ongoing_[position].hit && acts_on(position, CRASH_POINT, number)) return true;
+    const Fault& fault = spec_.plan[position];
+    const bool down = takes_down(fault) || ongoing_[position].hit;
+    if (down && acts_on(position, fault.kind(), number)) return true;
   }
   return false;
 }
 
-// The slowest of the slow disks counts; crash points that were not hit wait.
+// The slowest of the slow disks counts, and the fullest of the full ones; crash points and failing
+// syncs that were not hit wait.
 void World::set_disk_faults(Machine& machine) {
-  int64_t factor = 1;
+  Machine::DiskFaults faults;
   uint32_t points = 0;
   for (size_t position = 0; position < ongoing_.size(); ++position) {
     const Fault& fault = spec_.plan[position];
-    if (acts_on(position, SLOW_DISK, machine.number())) factor = std::max(factor, fault.factor());
-    if (acts_on(position, CRASH_POINT, machine.number()) && !ongoing_[position].hit) {
+    const Ongoing& ongoing = ongoing_[position];
+    if (!acts_on(position, fault.kind(), machine.number())) continue;
+    if (fault.kind() == SLOW_DISK) {
+      faults.slowdown = std::max(faults.slowdown, static_cast<uint32_t>(fault.factor()));
+    } else if (fault.kind() == CRASH_POINT && !ongoing.hit) {
       points |= uint32_t{1} << static_cast<uint32_t>(disk_point(fault));
+    } else if (fault.kind() == DISK_STALL) {
+      faults.stalled = true;
+    } else if (fault.kind() == SYNC_FAILS && !ongoing.hit) {
+      faults.sync_fails = true;
+    } else if (fault.kind() == DISK_FULL) {
+      for (size_t i = 0; i < ongoing.targets.size(); ++i) {
+        if (ongoing.targets[i] != machine.number()) continue;
+        faults.capacity = std::min(faults.capacity, ongoing.capacities[i]);
+      }
     }
   }
-  machine.set_disk_slowdown(static_cast<uint32_t>(factor));
+  machine.set_disk_faults(faults);
   machine.set_crash_points(points);
 }
 

@@ -225,6 +225,17 @@ void SnapshotStore::on_disk_done(DiskToken token, DiskStatus status) {
   on_step(static_cast<Step>(token & 0xff), status);
 }
 
+bool SnapshotStore::is_sync(DiskToken token) {
+  if (token >= kFirstRead) return false;
+  switch (static_cast<Step>(token & 0xff)) {
+    case Step::kSync:
+    case Step::kEndSync:
+    case Step::kRenameSync:
+    case Step::kRemoveSync: return true;
+    default: return false;
+  }
+}
+
 void SnapshotStore::on_step(Step step, DiskStatus status) {
   if (step == Step::kCreate && status == DiskStatus::kExists) {
     disk_.truncate(kTemporaryName, 0, token_for(Step::kTruncate));

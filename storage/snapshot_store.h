@@ -54,6 +54,8 @@ class SnapshotStore {
   // Tokens from here up are the store's.
   static constexpr DiskToken kFirstToken = 1 << 8;
   void on_disk_done(DiskToken token, DiskStatus status);
+  // Whether this call of the store's was a sync, of a dropped snapshot's too.
+  static bool is_sync(DiskToken token);
 
  private:
   enum class Step : uint8_t {

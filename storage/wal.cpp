@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <span>
+#include <utility>
 
 #include "core/check.h"
 #include "storage/recovery.h"
@@ -270,6 +271,10 @@ void Wal::maybe_remove_segment() {
 
 void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
   if (disk_token >= SnapshotStore::kFirstToken) {
+    if (status != DiskStatus::kOk && SnapshotStore::is_sync(disk_token)) {
+      if (failure_.empty()) stop(fmt::format("sync of a snapshot failed: {}", to_string(status)));
+      return;
+    }
     snapshots_.on_disk_done(disk_token, status);
     return;
   }
@@ -304,10 +309,16 @@ void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
 // gentler answer here, since nothing that was promised depends on the spare.
 void Wal::fail(Token token, DiskStatus status) {
   const bool log = token == kLogWrite || token == kLogSync;
-  const bool sync = token == kLogSync || token == kSpareSync || token == kSpareSyncDirectory;
-  failure_ = fmt::format("{} of {} failed: {}", sync ? "sync" : "write",
-                         log ? open_name_ : spare_name_, to_string(status));
-  if (busy_) finish(false);
+  const bool sync = token == kLogSync || token == kSpareSync || token == kSpareSyncDirectory ||
+                    token == kCompactSyncDirectory;
+  stop(fmt::format("{} of {} failed: {}", sync ? "sync" : "write", log ? open_name_ : spare_name_,
+                   to_string(status)));
+}
+
+// At once, also when nobody waits for a write: what a failed sync has dropped is not known.
+void Wal::stop(std::string failure) {
+  failure_ = std::move(failure);
+  finish(false);
 }
 
 void Wal::finish(bool durable) {

@@ -96,6 +96,7 @@ class Wal final : public Storage, private DiskClient {
   void prepare_spare();
   void fill_spare();
   void fail(Token token, DiskStatus status);
+  void stop(std::string failure);
   void finish(bool durable);
 
   Disk& disk_;

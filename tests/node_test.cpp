@@ -302,6 +302,13 @@ TEST_F(NodeTest, AFailedWriteStopsTheNode) {
   EXPECT_TRUE(network_.sent_.empty()) << "a stopped node says nothing";
 }
 
+TEST_F(NodeTest, AStorageThatFailsBetweenWritesStopsTheNode) {
+  lead_with_session();
+  storage_.client_->on_storage_done(false, "sync of a snapshot failed");
+  EXPECT_FALSE(node_->running());
+  EXPECT_EQ(node_->message(), "sync of a snapshot failed");
+}
+
 TEST_F(NodeTest, ADamagedDiskKeepsTheNodeOut) {
   for (const auto outcome : {Recovered::Outcome::kDamaged, Recovered::Outcome::kRefused}) {
     storage_.recovered_.outcome = outcome;

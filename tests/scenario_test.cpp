@@ -96,7 +96,7 @@ TEST(Scenarios, CoverTheFaultsThatTheDesignNames) {
   for (const char* name :
        {"leader-isolated-with-uncommitted-tail", "minority-rejoins-with-higher-term", "bridge-node",
         "whole-cluster-crash", "slow-disk-on-leader", "one-way-cut-from-leader", "flapping-link",
-        "start-up-order"}) {
+        "hung-disk-on-leader", "failed-sync-stops-the-node", "start-up-order"}) {
     EXPECT_TRUE(std::binary_search(names.begin(), names.end(), name)) << name;
   }
 }
@@ -167,6 +167,14 @@ const Misfit kMisfits[] = {
     {"fault { kind: CLOCK_JUMP target { node: 1 } trigger { at_ms: 5 } }", "by_ms"},
     {"fault { kind: SLOW_LINK target { node: 1 } trigger { at_ms: 5 } }", "by_ms"},
     {"fault { kind: CRASH_POINT target { node: 1 } trigger { at_ms: 5 } }", "point"},
+    {"fault { kind: DISK_FULL target { node: 1 } room_bytes: -1 trigger { at_ms: 5 } }",
+     "room_bytes"},
+    {"fault { kind: DISK_STALL trigger { at_ms: 5 } }", "disk_stall takes 1 to 9 targets"},
+    {"fault { kind: BIT_ROT target { node: 1 } place: -1 trigger { at_ms: 5 } }", "place"},
+    {"fault { kind: WIPE target { node: 1 } place: 1 trigger { at_ms: 5 } }", "wipe does not take"},
+    {"fault { kind: CRASH target { node: 1 } restart: true trigger { at_ms: 5 } }",
+     "crash does not"},
+    {"params { faults { damage_majority: 2 } }", "faults.damage_majority is 2"},
     {"fault { id: 3 kind: RING trigger { at_ms: 5 } } fault { id: 3 kind: RING trigger { at_ms: 6 "
      "} }",
      "id 3"},

@@ -310,6 +310,124 @@ TEST_F(SimDiskTest, AFullDiskRefusesGrowthOnly) {
   EXPECT_EQ(disk.free_bytes(), 1500u);
 }
 
+TEST_F(SimDiskTest, AFullDiskWritesWhatFits) {
+  create_durable("a");
+  write_synced("a", 0, "0123456789");
+  disk.set_capacity(16);
+  heard.done.clear();
+  write("a", 8, "abcdefghijkl", 1);
+  world.run();
+  EXPECT_EQ(heard.done, (std::vector<std::pair<DiskToken, DiskStatus>>{{1, DiskStatus::kNoSpace}}));
+  EXPECT_EQ(content("a"), "01234567abcdefgh");
+  disk.set_capacity(20);
+  write_synced("a", 8, "abcdefghijkl");
+  EXPECT_EQ(disk.media("a"), "01234567abcdefghijkl");
+}
+
+TEST_F(SimDiskTest, AStallHoldsEverythingBackAndLosesNothing) {
+  create_durable("a");
+  heard.done.clear();
+  disk.set_stalled(true);
+  write("a", 0, "x", 1);
+  disk.sync("a", 2);
+  disk.create("b", 3);
+  world.run();
+  EXPECT_TRUE(heard.done.empty());
+  disk.set_stalled(false);
+  world.run();
+  write_synced("a", 0, "y");
+  EXPECT_EQ(heard.done.size(), 5u);
+  EXPECT_EQ(disk.media("a"), "y");
+}
+
+TEST_F(SimDiskTest, AStallEndsWithTheNode) {
+  create_durable("a");
+  heard.done.clear();
+  disk.set_stalled(true);
+  write("a", 0, "x", 1);
+  world.run();
+  disk.crash();
+  disk.set_stalled(false);
+  world.run();
+  EXPECT_TRUE(heard.done.empty());
+}
+
+TEST_F(SimDiskTest, OneSyncFailsAndTheNextMeansNothing) {
+  create_durable("a");
+  heard.done.clear();
+  disk.fail_next_sync(true);
+  disk.sync("a", 1);
+  disk.sync("a", 2);
+  world.run();
+  EXPECT_EQ(heard.done, (std::vector<std::pair<DiskToken, DiskStatus>>{{1, DiskStatus::kIoError},
+                                                                       {2, DiskStatus::kOk}}));
+  EXPECT_FALSE(disk.sync_fails());
+  disk.fail_next_sync(true);
+  disk.fail_next_sync(false);
+  disk.sync_directory(3);
+  world.run();
+  EXPECT_EQ(heard.done.back().second, DiskStatus::kOk);
+}
+
+// ---- Damage
+
+TEST_F(SimDiskTest, RotFlipsOneBitBeforeTheNewestWrite) {
+  for (uint64_t place = 0; place < 2000; place += 7) {
+    DiskWorld each(1);
+    each.poke_new("a", std::string(600, 'a'));
+    each.poke("a", 600, std::string(100, 'b'));
+    const std::string said = each.disk.rot(place << 20 | place, "");
+    const std::string media(*each.disk.media("a"));
+    int changed = 0;
+    for (size_t i = 0; i < 600; ++i) changed += media[i] != 'a';
+    EXPECT_EQ(changed, 1) << said;
+    EXPECT_EQ(media.substr(600), std::string(100, 'b'));
+    EXPECT_EQ(each.draw_count, 0u);
+  }
+}
+
+TEST_F(SimDiskTest, DamageStrikesOnlyWhereItMay) {
+  create_durable("a");
+  write_synced("a", 0, std::string(2000, 'a'));
+  EXPECT_EQ(disk.rot(5, ""), "") << "nothing newer is there";
+  write_synced("a", 2000, "b");
+  EXPECT_EQ(disk.rot(5, "b"), "") << "no file of that name";
+  EXPECT_NE(disk.rot(5, "a"), "");
+  EXPECT_EQ(disk.spoil(1999, ""), "") << "the newest write is in this sector";
+}
+
+TEST_F(SimDiskTest, AMisdirectedWriteIsMissingInOnePlaceAndTooMuchInAnother) {
+  create_durable("a");
+  for (int i = 0; i < 5; ++i) {
+    write_synced("a", static_cast<uint64_t>(i) * 512, std::string(512, static_cast<char>('a' + i)));
+  }
+  EXPECT_EQ(disk.misdirect(uint64_t{1536} << 20 | 600, ""),
+            "a sector at 512 was written to a at 1536");
+  const std::string media(*disk.media("a"));
+  EXPECT_EQ(media.substr(0, 512), std::string(512, 'a'));
+  EXPECT_EQ(media.substr(512, 512), std::string(512, '\0'));
+  EXPECT_EQ(media.substr(1024, 512), std::string(512, 'c'));
+  EXPECT_EQ(media.substr(1536), std::string(512, 'b') + std::string(512, 'e'));
+}
+
+TEST_F(SimDiskTest, ASpoiledSectorCannotBeReadUntilItIsWritten) {
+  create_durable("a");
+  write_synced("a", 0, std::string(2000, 'a'));
+  write_synced("a", 2000, "b");
+  EXPECT_NE(disk.spoil(700, ""), "");
+  std::string out;
+  EXPECT_EQ(disk.read("a", 0, 512, out), DiskStatus::kOk);
+  EXPECT_EQ(disk.read("a", 500, 100, out), DiskStatus::kIoError);
+  EXPECT_EQ(disk.read("a", 0, 2001, out), DiskStatus::kIoError);
+  EXPECT_EQ(disk.read("a", 1024, 976, out), DiskStatus::kOk);
+  heard.done.clear();
+  disk.start_read("a", 512, 10, &out, 7);
+  world.run();
+  EXPECT_EQ(heard.done, (std::vector<std::pair<DiskToken, DiskStatus>>{{7, DiskStatus::kIoError}}));
+  write_synced("a", 512, std::string(512, 'c'));
+  EXPECT_EQ(disk.read("a", 0, 2001, out), DiskStatus::kOk);
+}
+
 TEST_F(SimDiskTest, NothingIsDrawnWithoutNeed) {
   create_durable("a");
   write_synced("a", 0, "x");

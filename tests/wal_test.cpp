@@ -936,6 +936,32 @@ TEST(WalFailure, AnyFailedCallStopsTheLog) {
   }
 }
 
+// A sync that fails while nobody waits for a write: of the spare, of a snapshot. Said at once.
+TEST(WalFailure, AFailedSyncInTheBackgroundStopsTheLog) {
+  Node spare(1);
+  spare.start();
+  ASSERT_TRUE(spare.write({std::nullopt, {entry(1, 1, "a")}}, false));  // the spare is next
+  spare.world.disk.fail_next_sync(true);
+  spare.world.run();
+  EXPECT_FALSE(spare.durable);
+  EXPECT_NE(spare.error.find("sync of wal-0000000000000002.new failed: io_error"),
+            std::string::npos)
+      << spare.error;
+
+  Node snapshot(1);
+  snapshot.start();
+  ASSERT_TRUE(snapshot.write({entry(1, 1, "a")}));
+  snapshot.wal->begin_snapshot(mark(1));
+  snapshot.wal->write_piece("piece");
+  snapshot.world.run();
+  snapshot.world.disk.fail_next_sync(true);
+  snapshot.wal->finish_snapshot();
+  snapshot.world.run();
+  EXPECT_FALSE(snapshot.durable);
+  EXPECT_EQ(snapshot.error, "sync of a snapshot failed: io_error");
+  EXPECT_FALSE(snapshot.write({entry(2, 1, "b")}));
+}
+
 // ---- Arbitrary bytes ----
 
 // Recovery ends, and shows no entry that was not written there.

@@ -332,6 +332,29 @@ TEST(Faults, AJumpOfTheLeadersClockEndsItsTerm) {
   EXPECT_EQ(seen(result, NoteKind::stepped_down_no_quorum), 1u);
 }
 
+// A hung disk is one that is very slow, whatever the call.
+TEST(Faults, AStalledDiskDoesNothingUntilTheFaultEnds) {
+  const std::string trace =
+      traced(small(fault("kind: DISK_STALL target { role: LEADER } duration_ms: 700")));
+  const size_t begin = trace.find("fault 1: disk_stall");
+  const size_t end = trace.find("ends: fault 1:");
+  ASSERT_NE(end, std::string::npos);
+  const std::string during = trace.substr(begin, end - begin);
+  EXPECT_TRUE(tells(during, "its disk has not synced in time")) << during;
+}
+
+TEST(Faults, AFailedSyncStopsTheNodeAtOnceAndOnce) {
+  for (const std::string role : {"LEADER", "FOLLOWER"}) {
+    const RunSpec spec =
+        small(fault("kind: SYNC_FAILS target { role: " + role + " } duration_ms: 400"));
+    const RunResult result = run(spec);
+    expect_ok(result);
+    EXPECT_EQ(result.faults_fired[SYNC_FAILS], 1u) << role;
+    EXPECT_EQ(seen(result, NoteKind::recovered), 4u) << role;
+    EXPECT_TRUE(tells(traced(spec), "stops by itself"));
+  }
+}
+
 TEST(Faults, TriggersWithADeadlineGiveUp) {
   const RunResult result =
       run(small(fault("kind: CRASH target { node: 1 }", "when { committed: 40 } deadline_ms: 100") +
