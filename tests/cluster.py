@@ -15,6 +15,8 @@ import subprocess
 import tempfile
 import time
 
+from power_loss import forget
+
 
 class Failure(Exception):
     """What a test found."""
@@ -39,10 +41,12 @@ def free_ports(count):
 
 
 class Cluster:
-    def __init__(self, binaries, nodes=3, proxied=False, flags=(), environment=None):
+    def __init__(self, binaries, nodes=3, proxied=False, flags=(), environment=None,
+                 forgetful=None):
         self.binaries = pathlib.Path(binaries)
         self.ids = list(range(1, nodes + 1))
         self.flags = list(flags)
+        self.forgetful = forgetful  # the power-loss layer, when one is wanted
         self.environment = dict(os.environ, **(environment or {}))
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="tally-cluster-"))
         pairs = [(a, b) for a in self.ids for b in self.ids if a != b] if proxied else []
@@ -96,9 +100,13 @@ class Cluster:
 
     def start(self, node, *more):
         expect(node not in self.processes, f"node {node} runs already")
+        environment = dict(self.environment)
+        if self.forgetful:
+            environment["LD_PRELOAD"] = str(self.forgetful)
+            environment["TALLY_POWER_LOSS_LOG"] = str(self.home / f"unsynced{node}")
         with open(self.home / f"node{node}.log", "ab") as log:
             self.processes[node] = subprocess.Popen(self.command(node, *more), stdout=log,
-                                                    stderr=log, env=self.environment)
+                                                    stderr=log, env=environment)
 
     def kill(self, node):
         """kill -9; False when it was not running."""
@@ -110,6 +118,18 @@ class Cluster:
             process.kill()
         process.wait()
         return True
+
+    def lose_power(self, nodes, seed):
+        """All of them at once; what they wrote and never synced may be gone. How much was."""
+        for node in nodes:
+            if node in self.processes:
+                self.pause(node)
+        touched = 0
+        for node in nodes:
+            self.kill(node)
+            writes, names = forget(self.home / f"unsynced{node}", self.data(node), seed + node)
+            touched += writes + names
+        return touched
 
     def stop(self, node):
         process = self.processes.pop(node)

@@ -236,6 +236,60 @@ def test_a_cut_leader_serves_nothing():
         expect(cluster.ctl("get", "hits", peers=alone).stdout == "8\n", "it catches up")
 
 
+def increments_through_power_losses(rounds, seed=1, **options):
+    """Increments, one at a time, with the power failing in between. Returns how many were
+    acknowledged, what the counter then says, and how much was forgotten."""
+    with Cluster(BIN, flags=FAST, forgetful=os.environ["TALLY_POWER_LOSS"], **options) as cluster:
+        acknowledged = 0
+        forgotten = 0
+        for round_number in range(rounds):
+            cluster.wait_leader()
+            load = subprocess.Popen(
+                [str(BIN / "tallyctl"), "--peers", cluster.peers(), "--json", "--timeout-ms",
+                 "1000", "bench", "--clients", "4", "--prefix", "hits", "--seconds", "60"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            time.sleep(0.5)
+            forgotten += cluster.lose_power(cluster.ids, seed=seed + 10 * round_number)
+            load.send_signal(signal.SIGINT)
+            acknowledged += json.loads(load.communicate(timeout=30)[0])["ok"]
+            for node in cluster.ids:
+                cluster.start(node)
+                time.sleep(0.2)
+                if cluster.processes[node].poll() is not None:
+                    raise Failure(f"node {node} does not start again: {cluster.log(node)[-300:]}")
+        cluster.wait_leader()
+        value = int(cluster.ctl("get", "hits").stdout)
+        return acknowledged, value, forgotten
+
+
+def test_power_losses():
+    if "TALLY_POWER_LOSS" not in os.environ:
+        print("NOT RUN: the power-loss layer cannot be preloaded into a sanitized program")
+        return
+    acknowledged, value, forgotten = increments_through_power_losses(4)
+    print(f"{acknowledged} acknowledged, the counter says {value}, {forgotten} forgotten")
+    expect(forgotten > 0, "nothing was forgotten: the layer does not work")
+    expect(value >= acknowledged > 0, f"lost: {acknowledged} acknowledged, {value} there")
+
+
+def test_the_power_loss_layer_bites():
+    """A program that does not sync loses what it acknowledged; that some node notices, and does not
+    even start again, is seen as well, and does not count here."""
+    if "TALLY_POWER_LOSS" not in os.environ:
+        return
+    for seed in range(20):
+        try:
+            acknowledged, value, _ = increments_through_power_losses(
+                1, seed=100 * seed, environment={"TALLY_POWER_LOSS_LIES": "1"})
+        except Failure as failure:
+            print(f"without syncs: {str(failure).splitlines()[0][:100]}")
+            continue
+        print(f"without syncs: {acknowledged} acknowledged, the counter says {value}")
+        if value < acknowledged:
+            return
+    raise Failure("nothing is lost without syncs: the layer does not work")
+
+
 def test_short_chaos():
     with Cluster(BIN, proxied=True, flags=FAST + ("--snapshot-log-bytes", "100000")) as cluster:
         chaos = Chaos(cluster, seed=1, rounds=1)
