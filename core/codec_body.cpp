@@ -61,6 +61,8 @@ const wire::AppendRequest& fill(const AppendRequest& from, wire::AppendRequest& 
   to.set_commit_index(from.commit_index.value());
   to.set_round(from.round);
   to.set_sent_at_ns(to_wire(from.sent_at));
+  to.set_repair(from.repair);
+  to.set_repair_index(from.repair_index.value());
   return to;
 }
 
@@ -73,6 +75,8 @@ const wire::AppendReply& fill(const AppendReply& from, wire::AppendReply& to) {
   to.set_prev_log_index(from.prev_log_index.value());
   to.set_round(from.round);
   to.set_sent_at_ns(to_wire(from.sent_at));
+  to.set_full(from.full);
+  to.set_repair(from.repair);
   return to;
 }
 
@@ -185,6 +189,8 @@ std::string_view read(const wire::AppendRequest& from, AppendRequest& to) {
   to.commit_index = LogIndex(from.commit_index());
   to.round = from.round();
   to.sent_at = from_wire(from.sent_at_ns());
+  to.repair = from.repair();
+  to.repair_index = LogIndex(from.repair_index());
   return {};
 }
 
@@ -197,6 +203,8 @@ std::string_view read(const wire::AppendReply& from, AppendReply& to) {
   to.prev_log_index = LogIndex(from.prev_log_index());
   to.round = from.round();
   to.sent_at = from_wire(from.sent_at_ns());
+  to.full = from.full();
+  to.repair = from.repair();
   return {};
 }
 
@@ -286,7 +294,7 @@ std::string_view parse_body(std::string_view body, Message& message) {
 
 // The two enums are converted by value.
 static_assert(static_cast<int>(Outcome::kRejected) == wire::Outcome_MAX);
-static_assert(static_cast<int>(Reason::kStopping) == wire::Reason_MAX);
+static_assert(static_cast<int>(Reason::kDiskFull) == wire::Reason_MAX);
 
 }  // namespace
 

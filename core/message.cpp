@@ -27,6 +27,7 @@ std::string_view to_string(Reason reason) {
     case Reason::kWindow: return "window";
     case Reason::kBadRequest: return "bad_request";
     case Reason::kStopping: return "stopping";
+    case Reason::kDiskFull: return "disk_full";
   }
   return "invalid";
 }

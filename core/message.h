@@ -42,6 +42,11 @@ struct AppendRequest {
   // waits for r. `sent_at` is the leader's clock at sending: its quorum contact is as old as that.
   uint64_t round = 0;
   Time sent_at;
+  // To a damaged node: the number of its repair, as it said; and the index that it must hold before
+  // it counts again: what was committed when it asked, confirmed by a quorum after that. 0: not
+  // confirmed yet.
+  uint64_t repair = 0;
+  LogIndex repair_index;
   std::vector<Entry> entries;
 };
 
@@ -57,6 +62,10 @@ struct AppendReply {
   LogIndex prev_log_index;  // of the request this answers: tells a stale refusal
   uint64_t round = 0;
   Time sent_at;
+  bool full = false;  // its disk is full: it takes no entries for now, only asks whether it may
+  // Not 0: the follower has lost entries that it once acknowledged. This is no acknowledgement: it
+  // says where to go on, and counts for nothing. The number is that of this start of this node.
+  uint64_t repair = 0;
 };
 
 // InstallSnapshot (thesis §5.2), one piece at a time: for a follower that needs entries which the
@@ -103,6 +112,7 @@ enum class Reason : uint8_t {
   kWindow = 10,         // kRejected: too far above the session's first outstanding sequence
   kBadRequest = 11,     // kRejected: bad name or arguments; error_msg says which
   kStopping = 12,       // kNotApplied: the node is shutting down or its disk has failed
+  kDiskFull = 13,       // kNotApplied: no room for entries; it goes on by itself when there is
 };
 std::string_view to_string(Outcome outcome);
 std::string_view to_string(Reason reason);

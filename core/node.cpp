@@ -51,8 +51,13 @@ Recovered::Outcome Node::start() {
   CHECK(!raft_.has_value());
   Recovered recovered = storage_.recover(config_.identity, this);
   message_ = recovered.message;
-  if (recovered.outcome == Recovered::Outcome::kDamaged ||
-      recovered.outcome == Recovered::Outcome::kRefused) {
+  const bool lost = recovered.outcome == Recovered::Outcome::kDamaged && !recovered.repairing;
+  if (lost || recovered.outcome == Recovered::Outcome::kRefused) return recovered.outcome;
+  if (recovered.outcome == Recovered::Outcome::kEmpty && !config_.first_start) {
+    message_ = fmt::format(
+        "node {} has been here before and its directory is empty: a wiped disk must not vote as if "
+        "it had no past. It comes back by being removed from the group and added as a learner",
+        config_.raft.id.value());
     return recovered.outcome;
   }
   for (const std::string& piece : recovered.pieces) {
@@ -68,9 +73,11 @@ Recovered::Outcome Node::start() {
   snapshot_due_at_ = now + config_.snapshot_interval;
   snapshot_tried_at_ = state_.applied_index();
   raft_.emplace(config_.raft, recovered.hard_state,
-                Log(recovered.base, std::move(recovered.entries)), recovered.snapshot, now);
+                Log(recovered.base, std::move(recovered.entries)), recovered.snapshot, now,
+                recovered.repairing ? config_.incarnation | 1 : 0);
   wake();
   note(NoteKind::recovered, kNoNode, raft_->term().value(), raft_->log().last_index().value());
+  if (recovered.repairing) note(NoteKind::repair_begun);
   if (recovered.torn_bytes > 0) {
     note(NoteKind::recovered_torn_tail, kNoNode, recovered.torn_bytes);
   }
@@ -105,6 +112,7 @@ void Node::wake() {
     release_sends();
     inputs_.emplace_back(Synced{durable_number_});
   }
+  look_for_room(now);
   take_inbox(now);
   take_snapshot_events(now);
   raft_->step(now, inputs_, output_);
@@ -112,6 +120,18 @@ void Node::wake() {
   handle_output();
   expire_waiting(now);
   update_deadline(now);
+}
+
+// A full disk is looked at as often as a follower is.
+void Node::look_for_room(Time now) {
+  if (storage_.is_full() && now >= room_due_at_) {
+    room_due_at_ = now + config_.raft.heartbeat_interval;
+    storage_.try_again();
+  }
+  if (storage_.is_full() == full_) return;
+  full_ = !full_;
+  note(full_ ? NoteKind::disk_full : NoteKind::disk_has_room);
+  inputs_.emplace_back(StorageFull{full_});
 }
 
 void Node::take_inbox(Time now) {
@@ -154,6 +174,11 @@ void Node::admit(Envelope&& envelope, Time now) {
   }
   if (!raft_->is_leader()) {
     forward(client, std::move(request), now);
+    return;
+  }
+  if (get == nullptr && storage_.is_full()) {
+    note(NoteKind::request_refused_disk_full);
+    answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
     return;
   }
   const uint64_t context = next_context_++;
@@ -239,6 +264,7 @@ void Node::handle_output() {
 void Node::owe_writes() {
   owed_number_ = output_.persist_number;
   hard_state_owed_ |= output_.persist.hard_state;
+  whole_owed_ |= output_.persist.whole;
   if (output_.persist.reset) {
     reset_owed_ = true;
     entries_owed_from_ = LogIndex(0);
@@ -250,10 +276,12 @@ void Node::owe_writes() {
 }
 
 void Node::maybe_write() {
-  const bool owed = hard_state_owed_ || reset_owed_ || entries_owed_from_ != LogIndex(0);
+  const bool owed =
+      hard_state_owed_ || reset_owed_ || whole_owed_ || entries_owed_from_ != LogIndex(0);
   if (write_in_flight_ || !owed) return;
   write_.hard_state.reset();
   write_.reset.reset();
+  write_.whole = std::exchange(whole_owed_, false);
   write_.entries.clear();
   if (hard_state_owed_) write_.hard_state = raft_->hard_state();
   if (reset_owed_) write_.reset = raft_->log().base();
@@ -370,6 +398,7 @@ void Node::update_deadline(Time now) {
   Time deadline = output_.deadline;
   // One that is due and cannot begin yet is looked at again whenever something happens.
   if (snapshot_due_at_ > now) deadline = std::min(deadline, snapshot_due_at_);
+  if (storage_.is_full()) deadline = std::min(deadline, std::max(room_due_at_, now));
   if (!writes_.empty()) deadline = std::min(deadline, writes_.front().deadline);
   if (!reads_.empty()) deadline = std::min(deadline, reads_.front().deadline);
   if (!forwards_.empty()) deadline = std::min(deadline, forwards_.front().deadline);

@@ -39,8 +39,11 @@ struct NodeConfig {
   uint64_t kept_log_bytes = uint64_t{16} << 20;
   uint64_t waiting_count_max = 10'000;  // requests waiting at this node; more are refused as busy
   Duration request_timeout = std::chrono::seconds(5);  // then the client hears kUnknown
+  // False: this node has run before, wherever that is known from; an empty directory is then a
+  // wiped one, and the node stays out.
+  bool first_start = true;
   // Differs between any two starts of any node, so that an answer to a request forwarded before a
-  // restart is never taken for the answer to one forwarded after it.
+  // restart is never taken for the answer to one forwarded after it, nor one to a damaged node.
   uint64_t incarnation = 0;
 };
 
@@ -55,7 +58,9 @@ class Node final : public StorageClient {
   Node(const NodeConfig& config, Clock& clock, Network& network, Storage& storage);
 
   // Recovers from storage (blocking) and, when that is possible, takes part from here on. Call
-  // once, first. When the outcome is kDamaged or kRefused the node stays out: running() is false.
+  // once, first. A node whose log is damaged takes part as one that is being repaired. It stays out
+  // when term and vote are lost, when its directory is refused, or is empty and should not be:
+  // running() is then false, and message() says why and what can be done.
   Recovered::Outcome start();
 
   // Queues what has arrived. Nothing happens before the next wake().
@@ -145,6 +150,7 @@ class Node final : public StorageClient {
   void drop_incoming();
   void restore();
 
+  void look_for_room(Time now);
   void take_inbox(Time now);
   void admit(Envelope&& envelope, Time now);
   void forward(Endpoint client, ClientRequest&& request, Time now);
@@ -191,12 +197,15 @@ class Node final : public StorageClient {
   std::deque<SendAfter> send_after_;
   bool hard_state_owed_ = false;
   bool reset_owed_ = false;
+  bool whole_owed_ = false;
   LogIndex entries_owed_from_;  // 0: none
   uint64_t owed_number_ = 0;    // newest number handed out by Raft
   bool write_in_flight_ = false;
   uint64_t in_flight_number_ = 0;  // what the write in flight covers
   uint64_t durable_number_ = 0;
   bool synced_news_ = false;  // a sync completed since the last step
+  bool full_ = false;         // what Raft was told last of the storage
+  Time room_due_at_;          // full: when to look for room again
   StorageWrite write_;        // reused
 
   // Snapshots.
@@ -207,8 +216,9 @@ class Node final : public StorageClient {
   std::string own_piece_;                 // reused
   std::optional<Incoming> incoming_;
   bool snapshot_requested_ = false;
-  uint64_t applied_bytes_ = 0;  // since the last snapshot
-  LogIndex snapshot_tried_at_;  // applied index when the last one was begun
+  bool snapshot_unreadable_ = false;  // the storage's newest: another one must replace it
+  uint64_t applied_bytes_ = 0;        // since the last snapshot
+  LogIndex snapshot_tried_at_;        // applied index when the last one was begun
   Time snapshot_due_at_;
   // Pieces asked of the storage, and whom they are for.
   struct PieceRead {

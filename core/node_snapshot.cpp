@@ -56,17 +56,22 @@ void Node::maybe_adopt() {
 // ---- An own snapshot
 
 void Node::maybe_begin_snapshot(Time now) {
-  const bool due = snapshot_requested_ || now >= snapshot_due_at_ ||
+  const bool due = snapshot_requested_ || snapshot_unreadable_ || now >= snapshot_due_at_ ||
                    applied_bytes_ >= config_.snapshot_log_bytes;
   // A leader's that is ready is about to replace the state.
   if (!due || writing_ != Writing::kNothing || incoming_) return;
-  // The pieces that a follower is getting must not vanish under it.
-  if (raft_->is_sending_snapshot()) return;
+  // The pieces that a follower is getting must not vanish under it, unless they are of no use.
+  const bool again = std::exchange(snapshot_unreadable_, false);
+  if (!again && raft_->is_sending_snapshot()) return;
   snapshot_requested_ = false;
   snapshot_due_at_ = now + config_.snapshot_interval;
   applied_bytes_ = 0;
-  if (state_.applied_index() <= snapshot_tried_at_) return;
-  if (storage_.snapshot() && storage_.snapshot()->last.index >= state_.applied_index()) return;
+  const LogIndex held = storage_.snapshot() ? storage_.snapshot()->last.index : LogIndex(0);
+  if (state_.applied_index() < held) return;
+  if (again) note(NoteKind::snapshot_unreadable, kNoNode, held.value());
+  if (!again && (state_.applied_index() <= snapshot_tried_at_ || state_.applied_index() == held)) {
+    return;
+  }
   snapshot_tried_at_ = state_.applied_index();
   note(NoteKind::snapshot_begun, kNoNode, state_.applied_index().value());
   writing_ = Writing::kOwn;
@@ -116,6 +121,7 @@ void Node::on_snapshot_read(const SnapshotId& id, uint64_t piece, std::string da
       [&](const PieceRead& read) { return read.request.id == id && read.request.piece == piece; });
   if (found == piece_reads_.end()) return;
   // Not readable any more: the follower asks again, and gets what is there then.
+  if (data.empty() && storage_.snapshot() == id) snapshot_unreadable_ = true;
   if (!data.empty()) {
     found->request.data = Bytes(data);
     network_.send(
@@ -136,6 +142,7 @@ void Node::receive_pieces() {
 }
 
 void Node::receive_piece(SnapshotRequest&& request) {
+  if (storage_.is_full()) return;  // the leader asks again
   // The very step that let it through may have installed a newer one.
   if (request.id.last.index <= raft_->commit_index()) return;
   if (write_unanswered_ && writing_ == Writing::kLeaders) return;  // its answer says what is next

@@ -34,6 +34,9 @@
   X(stepped_down_higher_term, "no longer leader: n{p} is at term {a}")                             \
   X(stepped_down_no_quorum, "no longer leader of term {a}: no quorum answered in time")            \
   X(stepped_down_slow_disk, "no longer leader of term {a}: its disk has not synced in time")       \
+  X(stepped_down_full_disk, "no longer leader of term {a}: its disk is full")                      \
+  X(entries_not_taken, "takes no entries from n{p}, holds up to {a}: its disk is full")            \
+  X(follower_full, "n{p} takes no entries: its disk is full; asks again from {a}")                 \
   X(entries_appended, "appended up to {b} from n{p} (first new one {a})")                          \
   X(entries_already_held, "nothing new from n{p}: holds everything up to {a}")                     \
   X(append_refused_stale_term, "append of n{p} refused: its term is {a}, mine {b}")                \
@@ -62,10 +65,23 @@
   X(read_failed, "no longer leader: {a} reads fail")                                               \
   X(recovered, "starts from disk: term {a}, log ends at {b}")                                      \
   X(recovered_torn_tail, "a torn tail of {a} bytes was cut from the log")                          \
+  X(repair_begun, "starts damaged: neither votes nor acknowledges before it is whole")             \
+  X(repair_waits, "damaged, and hears no leader: waits for one with an intact quorum")             \
+  X(repair_index_known, "is whole once it holds {a}, says n{p}")                                   \
+  X(repair_complete, "holds {a} durably: whole again")                                             \
+  X(vote_refused_damaged, "vote for n{p} refused: damaged, not whole again yet")                   \
+  X(follower_damaged, "n{p} is damaged: counts for nothing until it is whole; asks a quorum")      \
+  X(follower_repair_index, "n{p} is to hold {a}, which a quorum has confirmed")                    \
+  X(follower_whole, "n{p} is whole again: counts")                                                 \
+  X(reply_before_damage, "answer of n{p} not counted: from before its damage")                     \
+  X(snapshot_unreadable, "the snapshot up to {a} cannot be read: takes another one")               \
   X(request_forwarded, "passes a request on to n{p}")                                              \
   X(request_refused_no_leader, "request refused: knows no leader")                                 \
   X(request_refused_redirect, "request refused: n{p} leads")                                       \
   X(request_refused_busy, "request refused: {a} wait already")                                     \
+  X(request_refused_disk_full, "request refused: the disk is full")                                \
+  X(disk_full, "disk full: takes no entries")                                                      \
+  X(disk_has_room, "the disk has room again")                                                      \
   X(request_timed_out, "a request waited too long: its outcome is unknown")                        \
   X(request_lost_leadership, "{a} waiting requests: leadership lost, outcome unknown")             \
   X(retry_answered_from_session, "retry answered from its session, not executed again")            \

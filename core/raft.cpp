@@ -66,12 +66,13 @@ void Output::clear() {
 }
 
 Raft::Raft(const RaftConfig& config, HardState hard_state, Log log,
-           std::optional<SnapshotId> snapshot, Time now)
+           std::optional<SnapshotId> snapshot, Time now, uint64_t repair)
     : config_(config),
       now_(now),
       hard_state_(hard_state),
       log_(std::move(log)),
-      snapshot_(snapshot) {
+      snapshot_(snapshot),
+      repair_(repair) {
   const std::string error = config_error(config_);
   CHECK(error.empty(), "{}", error);
   if (snapshot_) commit_index_ = snapshot_->last.index;
@@ -99,6 +100,8 @@ void Raft::step(Time now, std::span<Input> inputs, Output& out) {
       on_snapshot_saved(*saved);
     } else if (auto* installed = std::get_if<SnapshotInstalled>(&input)) {
       on_snapshot_installed(*installed);
+    } else if (auto* storage = std::get_if<StorageFull>(&input)) {
+      on_storage_full(storage->full);
     }
   }
   on_time();
@@ -129,8 +132,14 @@ void Raft::on_synced(uint64_t persist_number) {
   while (!persisting_.empty() && persisting_.front().number <= persist_number) {
     durable_index_ = persisting_.front().last_index;
     durable_hard_state_ = persisting_.front().hard_state;
+    if (persisting_.front().whole) {
+      note(NoteKind::repair_complete, kNoNode, durable_index_.value());
+      repair_ = 0;
+      reset_election_deadline();
+    }
     persisting_.pop_front();
   }
+  maybe_be_whole();
   maybe_acknowledge_synced();
   if (role_ == Role::kCandidate) maybe_win();
   if (is_leader()) maybe_commit();
@@ -148,9 +157,25 @@ void Raft::on_snapshot_saved(const SnapshotSaved& saved) {
   note(NoteKind::snapshot_saved, kNoNode, id.last.index.value(), log_.base_index().value() + 1);
 }
 
+// A leader that takes no entries makes way for a node that does. When there is none, it may be
+// elected again, and then serves reads.
+void Raft::on_storage_full(bool full) {
+  full_ = full;
+  if (!full || !is_leader()) return;
+  note(NoteKind::stepped_down_full_disk, kNoNode, term().value());
+  become_follower(term(), kNoNode);
+}
+
 void Raft::on_time() {
   if (!is_leader()) {
-    if (now_ >= election_deadline_) start_pre_vote();
+    if (now_ < election_deadline_) return;
+    if (is_repairing()) {
+      leader_ = kNoNode;
+      note(NoteKind::repair_waits);
+      reset_election_deadline();
+    } else {
+      start_pre_vote();
+    }
     return;
   }
   check_quorum_contact();
@@ -166,11 +191,13 @@ void Raft::finish_step() {
   if (persist_owed()) {
     out_->persist.hard_state = hard_state_owed_;
     out_->persist.reset = reset_owed_;
+    out_->persist.whole = whole_owed_;
     out_->persist.first_index = entries_owed_from_;
     ++persist_number_;
-    persisting_.push_back({persist_number_, log_.last_index(), hard_state_, now_});
+    persisting_.push_back({persist_number_, log_.last_index(), hard_state_, now_, whole_owed_});
     hard_state_owed_ = false;
     reset_owed_ = false;
+    whole_owed_ = false;
     entries_owed_from_ = LogIndex(0);
   }
   out_->persist_number = persist_number_;
@@ -225,6 +252,8 @@ void Raft::reset_election_deadline() {
       draw(config_.seed, config_.id.value(), hard_state_.term.value(), ++election_attempt_);
   election_deadline_ =
       now_ + config_.election_timeout_min + Duration(static_cast<int64_t>(scale(bits, span)));
+  // Nodes that can take entries come first.
+  if (full_) election_deadline_ += 2 * config_.election_timeout_min;
 }
 
 void Raft::send(NodeId to, Message message) {

@@ -74,9 +74,13 @@ struct SnapshotSaved {
 struct SnapshotInstalled {
   SnapshotId id;
 };
+// The storage has no room for entries, or has it again.
+struct StorageFull {
+  bool full;
+};
 // A step with no inputs at all is the wake-up at Output::deadline.
-using Input =
-    std::variant<Received, Propose, ReadRequest, Synced, SnapshotSaved, SnapshotInstalled>;
+using Input = std::variant<Received, Propose, ReadRequest, Synced, SnapshotSaved, SnapshotInstalled,
+                           StorageFull>;
 
 // ---- outputs
 
@@ -92,7 +96,8 @@ struct Output {
     bool reset = false;       // the stored log goes; the next entry follows Raft::log().base()
     LogIndex first_index;     // 0: no entries; else the log from here to its end, replacing
                               // whatever is stored from here on
-    bool empty() const { return !hard_state && !reset && first_index == LogIndex(0); }
+    bool whole = false;       // the repair is complete: the node counts again
+    bool empty() const { return !hard_state && !reset && !whole && first_index == LogIndex(0); }
   } persist;
   uint64_t persist_number = 0;  // of the newest persist so far, this step's included
 
@@ -139,8 +144,13 @@ class Raft {
   // nothing recovered is shown to others before one sync has proven it durable.
   // REQUIRES: config_error(config) is empty.
   // `snapshot`, if there is one, covers at least all up to the log's base.
+  // `repair`, when not 0, says that the log lacks entries which this node once held durably; term
+  // and vote are intact. It is another number at each such start. Such a node neither votes nor
+  // acknowledges nor campaigns, until a leader has brought it past an index that was committed when
+  // it asked, confirmed by an intact quorum after that. (The idea is protocol-aware recovery:
+  // Alagappan et al., FAST'18.)
   Raft(const RaftConfig& config, HardState hard_state, Log log, std::optional<SnapshotId> snapshot,
-       Time now);
+       Time now, uint64_t repair = 0);
 
   // Takes one batch of inputs in order, then looks at the time. `inputs` is consumed; `out` is
   // cleared first and reused. `now` never goes back between steps.
@@ -161,6 +171,7 @@ class Raft {
   bool is_term_durable() const { return durable_hard_state_.term == hard_state_.term; }
   // Leads, and some follower that was heard of lately is getting the snapshot.
   bool is_sending_snapshot() const;
+  bool is_repairing() const { return repair_ != 0; }
   // How far this node's own log is durable (lowered when a conflict truncates the log).
   LogIndex durable_index() const { return durable_index_; }
 
@@ -184,12 +195,19 @@ class Raft {
     Time piece_sent_at = kNever;      // kSnapshot: kNever when no piece is unanswered
     uint64_t round_acknowledged = 0;  // newest read confirmation it answered
     Time contact_at;  // when the newest message it answered was *sent*, by this node's clock
+    // A damaged follower counts for nothing. 0: it is whole.
+    uint64_t repair = 0;              // its number, as it says
+    Time repair_since = Time::min();  // what answers something older is from before the damage
+    uint64_t repair_round = 0;        // the read confirmation that it waits for...
+    LogIndex repair_asked;            // ...and the index that is confirmed with it
+    LogIndex repair_index;            // that index, once it is; 0 before
   };
   struct Persisting {
     uint64_t number;
     LogIndex last_index;  // durable up to here once synced; lowered by truncation
     HardState hard_state;
     Time since;
+    bool whole;
   };
   struct PendingRead {
     uint64_t context;
@@ -201,6 +219,7 @@ class Raft {
   void on_received(Received& received);
   void on_synced(uint64_t persist_number);
   void on_snapshot_saved(const SnapshotSaved& saved);
+  void on_storage_full(bool full);
   void on_time();
   void finish_step();
   void become_follower(Term term, NodeId leader);
@@ -208,7 +227,7 @@ class Raft {
   void reset_election_deadline();
   Time next_deadline() const;
   bool persist_owed() const {
-    return hard_state_owed_ || reset_owed_ || entries_owed_from_ != LogIndex(0);
+    return hard_state_owed_ || reset_owed_ || whole_owed_ || entries_owed_from_ != LogIndex(0);
   }
   void send(NodeId to, Message message);          // at once
   void send_durable(NodeId to, Message message);  // once term and vote are durable
@@ -232,6 +251,7 @@ class Raft {
   void on_append_request(NodeId from, AppendRequest& request);
   void follow(NodeId leader, Term term);
   void skip_compacted(AppendRequest& request) const;
+  void leave_new_entries(NodeId from, AppendRequest& request);
   bool append_entries(AppendRequest& request);
   void refuse_append(NodeId from, const AppendRequest& request);
   void refuse_stale_term(NodeId from, Term stale);
@@ -240,6 +260,8 @@ class Raft {
   void on_snapshot_request(NodeId from, SnapshotRequest& request);
   void on_snapshot_installed(const SnapshotInstalled& installed);
   void maybe_acknowledge_synced();
+  void hear_of_repair(NodeId from, const AppendRequest& request);
+  void maybe_be_whole();
   void advance_commit(LogIndex index);
 
   // raft_leader.cpp
@@ -250,6 +272,10 @@ class Raft {
   Progress* find_contact(NodeId from, Term term, uint64_t round, Time sent_at);
   void on_append_success(Progress& progress, const AppendReply& reply);
   void on_append_refusal(Progress& progress, const AppendReply& reply);
+  void wait_for_room(Progress& progress);
+  bool is_from_before_damage(Progress& progress, const AppendReply& reply);
+  void begin_repair(Progress& progress, const AppendReply& reply);
+  void confirm_repairs();
   void append_to_log(EntryType type, Bytes data);
   void replicate();
   void replicate_to(Progress& progress, bool heartbeat_due);
@@ -259,12 +285,14 @@ class Raft {
   void confirm_reads();
   void fail_reads();
   void check_quorum_contact();
+  uint64_t round_confirmed() const;
   Time quorum_contact_at() const;
   LogTime log_time_now() const;
   Progress* find_progress(NodeId id);
-  // The value that a quorum has reached: the quorum-th largest of `own` and one per follower.
+  // The value that a quorum has reached: the quorum-th largest of `own`, one per whole follower,
+  // and `least` for a damaged one.
   template <class Value, class Get>
-  Value quorum_value(Value own, Get get) const;
+  Value quorum_value(Value own, Value least, Get get) const;
 
   const RaftConfig config_;
   Time now_;
@@ -280,15 +308,21 @@ class Raft {
   Time leader_heard_at_;  // when its newest append arrived; meaningless without leader_
   Time election_deadline_;
   uint64_t election_attempt_ = 0;  // timeouts drawn in this term
+  bool full_ = false;              // the storage takes no entries; see StorageFull
 
   // Durability: what was handed out to be made durable, and how far that has come.
   bool hard_state_owed_ = true;  // to be put into this step's persist
   bool reset_owed_ = false;      // likewise
+  bool whole_owed_ = false;      // likewise
   LogIndex entries_owed_from_;   // likewise; 0 when none
   uint64_t persist_number_ = 0;
   std::deque<Persisting> persisting_;  // handed out, not yet synced, oldest first
   LogIndex durable_index_;
   HardState durable_hard_state_;
+
+  // Damaged (0: whole), and the index that makes it whole; 0 as long as no leader has said one.
+  uint64_t repair_;
+  LogIndex repair_index_;
 
   // Follower.
   LogIndex verified_index_;        // log equals the leader's up to here, this term; 0 when unknown

@@ -77,6 +77,7 @@ void Raft::on_vote_request(NodeId from, const VoteRequest& request) {
         pre_vote ? NoteKind::pre_vote_refused_stale_term : NoteKind::vote_refused_stale_term,
         request.term.value(), term().value());
   }
+  if (is_repairing()) return refuse(NoteKind::vote_refused_damaged, 0, 0);
   if (hears_other_leader(from)) {
     return refuse(
         pre_vote ? NoteKind::pre_vote_refused_leader_alive : NoteKind::vote_refused_leader_alive, 0,

@@ -13,6 +13,7 @@ void Raft::on_append_request(NodeId from, AppendRequest& request) {
     return;
   }
   follow(from, request.term);
+  hear_of_repair(from, request);
   skip_compacted(request);
   const LogIndex prev = request.prev_log_index;
   const bool compacted = prev < log_.base_index();  // all of it, and committed therefore
@@ -20,6 +21,7 @@ void Raft::on_append_request(NodeId from, AppendRequest& request) {
     refuse_append(from, request);
     return;
   }
+  if (full_) leave_new_entries(from, request);
   const LogIndex verified = prev + request.entries.size();
   const LogIndex leader_commit = request.commit_index;
   if (append_entries(request)) {
@@ -28,6 +30,7 @@ void Raft::on_append_request(NodeId from, AppendRequest& request) {
     note(NoteKind::entries_already_held, from, verified.value());
   }
   verified_index_ = std::max(verified_index_, verified);
+  maybe_be_whole();
   // Figure 3.1: never past the last entry that this very message has verified.
   advance_commit(std::min(leader_commit, verified));
   acknowledge(request, verified);
@@ -45,7 +48,9 @@ void Raft::refuse_stale_term(NodeId from, Term stale) {
                                  .conflict_term = Term(0),
                                  .prev_log_index = LogIndex(0),
                                  .round = 0,
-                                 .sent_at = Time::min()});
+                                 .sent_at = Time::min(),
+                                 .full = false,
+                                 .repair = repair_});
 }
 
 // A leader of this term or a higher one has spoken.
@@ -76,6 +81,17 @@ void Raft::skip_compacted(AppendRequest& request) const {
                         request.entries.begin() + static_cast<std::ptrdiff_t>(skipped));
   request.prev_log_index = request.prev_log_index + skipped;
   if (request.prev_log_index == base) request.prev_log_term = log_.term_at(base);
+}
+
+// With a full disk: what is held already is fine, the rest is not taken.
+void Raft::leave_new_entries(NodeId from, AppendRequest& request) {
+  const auto is_new = [&](const Entry& entry) {
+    return entry.index > log_.last_index() || log_.term_at(entry.index) != entry.term;
+  };
+  const auto first = std::find_if(request.entries.begin(), request.entries.end(), is_new);
+  if (first == request.entries.end()) return;
+  note(NoteKind::entries_not_taken, from, first->index.value() - 1);
+  request.entries.erase(first, request.entries.end());
 }
 
 // Appends what is missing; entries that are there already stay untouched, so that a late or
@@ -115,6 +131,8 @@ void Raft::refuse_append(NodeId from, const AppendRequest& request) {
   reply.prev_log_index = prev;
   reply.round = request.round;
   reply.sent_at = request.sent_at;
+  reply.full = full_;
+  reply.repair = repair_;
   if (prev > log_.last_index()) {
     note(NoteKind::append_refused_log_short, from, prev.value(), log_.last_index().value());
   } else {
@@ -148,7 +166,28 @@ void Raft::send_success(LogIndex match, LogIndex prev, uint64_t round, Time sent
                             .conflict_term = Term(0),
                             .prev_log_index = prev,
                             .round = round,
-                            .sent_at = sent_at});
+                            .sent_at = sent_at,
+                            .full = full_,
+                            .repair = repair_});
+}
+
+// Only what answers this very start's question: an earlier one's says nothing about what is lost
+// now.
+void Raft::hear_of_repair(NodeId from, const AppendRequest& request) {
+  if (!is_repairing() || request.repair != repair_ || request.repair_index == LogIndex(0)) return;
+  if (repair_index_ != request.repair_index) {
+    note(NoteKind::repair_index_known, from, request.repair_index.value());
+  }
+  repair_index_ = request.repair_index;
+}
+
+// It equals a leader's log up to what makes it whole, and that is on the disk.
+void Raft::maybe_be_whole() {
+  if (!is_repairing() || repair_index_ == LogIndex(0) || whole_owed_) return;
+  if (verified_index_ < repair_index_ || durable_index_ < repair_index_) return;
+  const bool under_way = std::any_of(persisting_.begin(), persisting_.end(),
+                                     [](const Persisting& write) { return write.whole; });
+  whole_owed_ = !under_way;
 }
 
 void Raft::maybe_acknowledge_synced() {
@@ -206,6 +245,7 @@ void Raft::on_snapshot_installed(const SnapshotInstalled& installed) {
   }
   commit_index_ = last.index;
   verified_index_ = std::max(verified_index_, last.index);
+  maybe_be_whole();
   out_->restored = true;
   if (role_ != Role::kFollower || leader_ == kNoNode) return;
   AppendRequest held;

@@ -11,12 +11,14 @@
 namespace tally {
 
 template <class Value, class Get>
-Value Raft::quorum_value(Value own, Get get) const {
+Value Raft::quorum_value(Value own, Value least, Get get) const {
   std::array<Value, kVotersMax> values;
   CHECK(followers_.size() < values.size());
   size_t count = 0;
   values[count++] = own;
-  for (const Progress& progress : followers_) values[count++] = get(progress);
+  for (const Progress& progress : followers_) {
+    values[count++] = progress.repair == 0 ? get(progress) : least;
+  }
   std::sort(values.begin(), values.begin() + static_cast<ptrdiff_t>(count), std::greater<>());
   return values[quorum() - 1];
 }
@@ -89,7 +91,8 @@ Raft::Progress* Raft::find_contact(NodeId from, Term reply_term, uint64_t round,
 
 void Raft::on_append_reply(NodeId from, const AppendReply& reply) {
   Progress* progress = find_contact(from, reply.term, reply.round, reply.sent_at);
-  if (progress == nullptr) return;
+  if (progress == nullptr || is_from_before_damage(*progress, reply)) return;
+  if (reply.repair != progress->repair) begin_repair(*progress, reply);
   if (reply.success) {
     on_append_success(*progress, reply);
   } else {
@@ -98,12 +101,58 @@ void Raft::on_append_reply(NodeId from, const AppendReply& reply) {
   confirm_reads();
 }
 
+// What a follower held before it was damaged must not count again, however late it is told. So
+// nothing counts that answers what left before the damage was known here.
+bool Raft::is_from_before_damage(Progress& progress, const AppendReply& reply) {
+  if (reply.sent_at >= progress.repair_since) return false;
+  note(NoteKind::reply_before_damage, progress.id);
+  return true;
+}
+
+// The follower has lost what it once acknowledged (or, with 0, has it again). From now on it counts
+// for nothing, and a quorum of the others is asked what is committed, as for a read (§6.4).
+void Raft::begin_repair(Progress& progress, const AppendReply& reply) {
+  progress.repair = reply.repair;
+  progress.repair_index = LogIndex(0);
+  if (reply.repair == 0) {
+    note(NoteKind::follower_whole, progress.id);
+    return;
+  }
+  note(NoteKind::follower_damaged, progress.id);
+  progress.repair_since = now_;
+  if (!read_round_new_) ++read_round_;
+  read_round_new_ = true;
+  progress.repair_round = read_round_;
+  progress.repair_asked = std::max(commit_index_, term_start_index_);
+  progress.match_index = LogIndex(0);
+  progress.state = Progress::State::kProbe;
+  progress.inflight.clear();
+  progress.probe_outstanding = false;
+  const LogIndex held = reply.success ? reply.match_index : reply.conflict_index;
+  progress.next_index = std::min(held, log_.last_index()) + 1;
+}
+
+void Raft::confirm_repairs() {
+  for (Progress& progress : followers_) {
+    if (progress.repair == 0 || progress.repair_index != LogIndex(0)) continue;
+    if (progress.repair_round > round_confirmed()) continue;
+    progress.repair_index = progress.repair_asked;
+    note(NoteKind::follower_repair_index, progress.id, progress.repair_index.value());
+  }
+}
+
 void Raft::on_append_success(Progress& progress, const AppendReply& reply) {
   CHECK(reply.match_index <= log_.last_index(), "n{} acknowledges {}, log ends at {}",
         progress.id.value(), reply.match_index.value(), log_.last_index().value());
   if (progress.state == Progress::State::kSnapshot && reply.match_index < log_.base_index()) return;
   const bool advanced = reply.match_index > progress.match_index;
   if (advanced) progress.match_index = reply.match_index;
+  if (reply.full) {
+    progress.next_index = std::max(progress.match_index, reply.prev_log_index) + 1;
+    wait_for_room(progress);
+    if (advanced) maybe_commit();
+    return;
+  }
   while (!progress.inflight.empty() && progress.inflight.front() <= progress.match_index) {
     progress.inflight.pop_front();
   }
@@ -136,7 +185,17 @@ void Raft::on_append_refusal(Progress& progress, const AppendReply& reply) {
   progress.probe_outstanding = false;
   progress.inflight.clear();
   progress.next_index = std::max(agree, progress.match_index) + 1;
+  if (reply.full) return wait_for_room(progress);
   note(NoteKind::probing, progress.id, progress.next_index.value());
+}
+
+// A follower without room gets heartbeats, which ask whether it has some; entries would be sent
+// over and over.
+void Raft::wait_for_room(Progress& progress) {
+  note(NoteKind::follower_full, progress.id, progress.next_index.value());
+  progress.state = Progress::State::kProbe;
+  progress.probe_outstanding = true;
+  progress.inflight.clear();
 }
 
 void Raft::on_snapshot_reply(NodeId from, const SnapshotReply& reply) {
@@ -240,6 +299,8 @@ void Raft::send_append(Progress& progress, LogIndex prev, bool with_entries) {
   request.commit_index = commit_index_;
   request.round = read_round_;
   request.sent_at = now_;
+  request.repair = progress.repair;
+  request.repair_index = progress.repair_index;
   if (with_entries) {
     uint64_t bytes = 0;
     LogIndex index = prev + 1;
@@ -261,8 +322,8 @@ void Raft::send_append(Progress& progress, LogIndex prev, bool with_entries) {
 // §3.6.2: an entry is committed once a quorum holds it durably, but only entries of the own term
 // are counted; older ones are committed with them.
 void Raft::maybe_commit() {
-  const LogIndex reached =
-      quorum_value(durable_index_, [](const Progress& progress) { return progress.match_index; });
+  const LogIndex reached = quorum_value(
+      durable_index_, LogIndex(0), [](const Progress& progress) { return progress.match_index; });
   if (reached <= commit_index_) return;
   if (log_.term_at(reached) != term()) {
     note(NoteKind::commit_waits_for_own_term, kNoNode, reached.value(),
@@ -273,9 +334,9 @@ void Raft::maybe_commit() {
 }
 
 void Raft::confirm_reads() {
+  confirm_repairs();
   if (pending_reads_.empty()) return;
-  const uint64_t confirmed = quorum_value(
-      read_round_, [](const Progress& progress) { return progress.round_acknowledged; });
+  const uint64_t confirmed = round_confirmed();
   uint64_t count = 0;
   while (!pending_reads_.empty() && pending_reads_.front().round <= confirmed) {
     out_->reads_ready.push_back({pending_reads_.front().context, pending_reads_.front().index});
@@ -295,8 +356,14 @@ void Raft::fail_reads() {
   pending_reads_.clear();
 }
 
+uint64_t Raft::round_confirmed() const {
+  return quorum_value<uint64_t>(
+      read_round_, 0, [](const Progress& progress) { return progress.round_acknowledged; });
+}
+
 Time Raft::quorum_contact_at() const {
-  return quorum_value(now_, [](const Progress& progress) { return progress.contact_at; });
+  return quorum_value(now_, now_ - config_.election_timeout_min,
+                      [](const Progress& progress) { return progress.contact_at; });
 }
 
 // §6.2: a leader that no quorum answers steps down, so that its clients look elsewhere. The age of

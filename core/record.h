@@ -39,6 +39,7 @@ enum class RecordType : uint8_t {
   kSnapshot = 36,
   kPiece = 37,
   kSnapshotEnd = 38,
+  kWhole = 39,
 };
 
 struct RecordView {

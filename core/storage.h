@@ -29,10 +29,15 @@ struct Recovered {
   enum class Outcome : uint8_t {
     kEmpty,    // nothing was ever durable here: a first start
     kWhole,    // everything that was ever acknowledged as durable is here
-    kDamaged,  // something that was durable is unreadable; `message` names file, offset and index
+    kDamaged,  // something that was durable is unreadable; `message` names file, offset and index;
+               // `repairing` says whether the node may go on
     kRefused,  // not this node's directory, a newer format, or unreadable; `message` says which
   };
   Outcome outcome = Outcome::kEmpty;
+  // With kDamaged: term and vote are known, and so the node may be repaired: it goes on as one that
+  // neither votes nor acknowledges, from what is here, which lacks entries that it once had. False:
+  // term and vote are lost, too; that is a wiped disk. Stays so until StorageWrite::whole.
+  bool repairing = false;
   Identity identity;  // as found; zero when kEmpty
   HardState hard_state;
   EntryMark base;                      // the entry before `entries`; index 0 when there is none
@@ -53,6 +58,8 @@ struct StorageWrite {
   // Before the entries: all others go; the log goes on behind this one, with which a durable
   // snapshot ends.
   std::optional<EntryMark> reset = {};
+  // The repair is complete: from here on recovery finds a whole node.
+  bool whole = false;
 };
 
 class StorageClient {
@@ -79,7 +86,8 @@ class Storage {
   virtual Recovered recover(const Identity& expected, StorageClient* client) = 0;
 
   // Makes `write` durable and completes through on_storage_done, never inside this call.
-  // At most one write is in flight. REQUIRES: recovered kEmpty or kWhole; no write in flight.
+  // At most one write is in flight. REQUIRES: recovered kEmpty or kWhole, or kDamaged and
+  // repairing; no write in flight.
   virtual void write(const StorageWrite& write) = 0;
 
   // ---- snapshots: one at a time is written, beside the log and never before it
@@ -98,6 +106,15 @@ class Storage {
   // The log up to and including this entry is not needed: space is given back as whole segments
   // become free of others. REQUIRES: snapshot() covers it.
   virtual void compact(LogIndex base) = 0;
+
+  // ---- a full disk
+
+  // There is no room for the log to grow. Hard states and a leader's no-op still fit, in room kept
+  // for them; other entries should not be given any more: a write that does not fit waits.
+  virtual bool is_full() const = 0;
+  // Looks whether there is room again, and goes on with what waits. Call it now and then while
+  // is_full().
+  virtual void try_again() = 0;
 };
 
 }  // namespace tally

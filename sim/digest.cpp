@@ -42,6 +42,8 @@ void fold_fields(Digest& digest, const AppendRequest& append) {
   digest.fold(append.commit_index.value());
   digest.fold(append.round);
   digest.fold(word(append.sent_at));
+  digest.fold(append.repair);
+  digest.fold(append.repair_index.value());
   digest.fold(append.entries.size());
   for (const Entry& entry : append.entries) {
     digest.fold(entry.index.value());
@@ -61,6 +63,8 @@ void fold_fields(Digest& digest, const AppendReply& reply) {
   digest.fold(reply.prev_log_index.value());
   digest.fold(reply.round);
   digest.fold(word(reply.sent_at));
+  digest.fold(word(reply.full));
+  digest.fold(reply.repair);
 }
 
 void fold_fields(Digest& digest, const ClientRequest& request) {

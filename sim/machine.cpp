@@ -6,6 +6,7 @@
 #include "core/draw.h"
 #include "sim/oracles.h"
 #include "sim/streams.h"
+#include "storage/log_format.h"
 
 namespace tally::sim {
 namespace {
@@ -61,6 +62,8 @@ NodeConfig Machine::node_config() const {
   config.kept_log_bytes = static_cast<uint64_t>(raft.kept_log_bytes());
   config.waiting_count_max = static_cast<uint64_t>(raft.waiting_requests());
   config.request_timeout = ms(raft.request_timeout_ms());
+  // Whoever starts it knows; in the real world its peers do, by the directory's id.
+  config.first_start = !has_lived_;
   config.incarnation =
       draw(env_.seed, static_cast<uint64_t>(Stream::kIncarnation), number_, start_count_);
   return config;
@@ -119,14 +122,23 @@ void Machine::kill() {
 
 std::string Machine::damage(const Fault& fault) {
   const auto place = static_cast<uint64_t>(fault.place());
+  std::string what;
   switch (fault.kind()) {
-    case BIT_ROT: return disk_.rot(place, fault.file());
-    case MISDIRECTED_WRITE: return disk_.misdirect(place, fault.file());
-    case READ_ERROR: return disk_.spoil(place, fault.file());
-    case WIPE: disk_.wipe(); return "the disk is empty";
-    default: break;
+    case BIT_ROT: what = disk_.rot(place, fault.file()); break;
+    case MISDIRECTED_WRITE: what = disk_.misdirect(place, fault.file()); break;
+    case READ_ERROR: what = disk_.spoil(place, fault.file()); break;
+    case WIPE:
+      disk_.wipe();
+      what = "the disk is empty";
+      break;
+    default: CHECK(false, "fault kind {} is no damage", static_cast<int>(fault.kind()));
   }
-  CHECK(false, "fault kind {} is no damage", static_cast<int>(fault.kind()));
+  if (!what.empty()) damage_shows_at_ = start_count_ + 1;
+  return what;
+}
+
+void Machine::settle_damage() {
+  if (start_count_ >= damage_shows_at_ && has_whole_node()) damage_shows_at_ = 0;
 }
 
 void Machine::pause() {
@@ -261,8 +273,8 @@ void Machine::disk_point(DiskPoint point, std::string_view file) {
 }
 
 void Machine::disk_synced(std::string_view file, uint64_t offset, std::string_view bytes) {
-  (void)file;
   (void)offset;
+  has_lived_ = has_lived_ || segment_number(file).has_value();
   env_.oracles.on_media(number_, bytes);
 }
 

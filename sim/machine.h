@@ -73,6 +73,12 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   }
   // Damages the media; says what it did, or nothing when there was nothing to damage.
   std::string damage(const Fault& fault);
+  // From damage() until a later start has shown a node that is whole: what was damaged has been
+  // repaired, or does not matter to it.
+  bool is_damaged() const { return damage_shows_at_ != 0; }
+  void settle_damage();
+  // Up, and its node neither damaged nor under repair: one that a quorum can be made of.
+  bool has_whole_node() const { return has_node() && !node_->raft().is_repairing(); }
   // The node crashes at the next of these points: a bit each, 1 << DiskPoint.
   void set_crash_points(uint32_t points) { crash_points_ = points; }
   // Of the last crash point that was hit. REQUIRES: one was.
@@ -141,6 +147,8 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   uint64_t wake_count_ = 0;
   std::vector<Event> stalled_;
 
+  uint64_t damage_shows_at_ = 0;  // the start at which it can be noticed; 0: intact
+  bool has_lived_ = false;        // something of its log was durable once
   bool disk_stalled_ = false;
   uint32_t crash_points_ = 0;
   std::optional<DiskPoint> last_crash_point_;

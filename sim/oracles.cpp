@@ -48,20 +48,15 @@ void Oracles::on_start(const Machine& machine) {
                         name_of(machine), raft.term().value(), raft.hard_state().voted_for.value(),
                         before.hard_state.term.value(), before.hard_state.voted_for.value()));
   }
-  const uint64_t held = std::min<uint64_t>(before.terms.size(), ledger_.size());
-  for (uint64_t i = 1; i <= held; ++i) {
-    if (before.terms[i - 1] != ledger_[i - 1].term) continue;
-    if (LogIndex(i) <= raft.log().base_index()) continue;  // its snapshot is judged by its state
-    if (LogIndex(i) <= raft.log().last_index() &&
-        raft.log().term_at(LogIndex(i)) == before.terms[i - 1]) {
-      continue;
-    }
-    violate("durability", "a restart lost a committed entry",
-            fmt::format("{} starts without entry {} of term {}, which is committed and was on "
-                        "its media",
-                        name_of(machine), i, before.terms[i - 1].value()));
-    break;
+  if (raft.is_repairing()) {
+    watched.repair_needs = ledger_.size();
+    if (before.terms.size() > watched.lost.size() || !watched.repairing)
+      watched.lost = before.terms;
+  } else {
+    check_kept(machine, before);
+    watched.lost.clear();
   }
+  watched.repairing = raft.is_repairing();
   watched.running = true;
   watched.media = Media{raft.hard_state(), committed_terms(raft.log().base_index())};
   for (LogIndex i = raft.log().base_index() + 1; i <= raft.log().last_index(); ++i) {
@@ -76,6 +71,38 @@ void Oracles::on_start(const Machine& machine) {
     check_log(machine, watched, raft.log().base_index() + 1);
   }
   after_step(machine);
+}
+
+// A restart of a whole node finds all that is committed and was on its media.
+void Oracles::check_kept(const Machine& machine, const Media& before) {
+  const Raft& raft = machine.node().raft();
+  const uint64_t held = std::min<uint64_t>(before.terms.size(), ledger_.size());
+  for (uint64_t i = 1; i <= held; ++i) {
+    if (before.terms[i - 1] != ledger_[i - 1].term) continue;
+    if (LogIndex(i) <= raft.log().base_index()) continue;  // its snapshot is judged by its state
+    if (LogIndex(i) <= raft.log().last_index() &&
+        raft.log().term_at(LogIndex(i)) == before.terms[i - 1]) {
+      continue;
+    }
+    violate("durability", "a restart lost a committed entry",
+            fmt::format("{} starts without entry {} of term {}, which is committed and was on "
+                        "its media",
+                        name_of(machine), i, before.terms[i - 1].value()));
+    break;
+  }
+}
+
+void Oracles::check_repair(const Machine& machine, Watched& watched) {
+  if (!watched.repairing || machine.node().raft().is_repairing()) return;
+  watched.repairing = false;
+  watched.lost.clear();
+  const uint64_t needs = watched.repair_needs;
+  const bool held = needs == 0 || (needs <= watched.chains.size() &&
+                                   watched.chains[needs - 1] == ledger_[needs - 1].chain);
+  if (held) return;
+  violate("durability", "a node calls itself whole and lacks a committed entry",
+          fmt::format("{} ends its repair without entry {}, which was committed when it began",
+                      name_of(machine), needs));
 }
 
 // Of the first `last` committed entries, or of as many as there are.
@@ -106,6 +133,7 @@ void Oracles::begin_log(const Machine& machine, Watched& watched) {
 }
 
 void Oracles::on_start_refused(const Machine& machine, Recovered::Outcome outcome) {
+  if (machine.is_damaged()) return;
   violate("durability",
           outcome == Recovered::Outcome::kDamaged ? "recovery calls an undamaged disk damaged"
                                                   : "recovery refuses its own directory",
@@ -135,6 +163,8 @@ void Oracles::on_media(uint32_t machine, std::string_view bytes) {
 
 void Oracles::on_send(const Machine& machine, const Envelope& envelope) {
   Watched& watched = nodes_[machine.number()];
+  check_repair(machine, watched);  // the step that ended it may be the one that sends this
+  if (watched.repairing) check_silence(machine, envelope.message);
   Term term_shown;
   if (const auto* vote = std::get_if<VoteRequest>(&envelope.message)) {
     if (!vote->pre_vote) {
@@ -156,6 +186,20 @@ void Oracles::on_send(const Machine& machine, const Envelope& envelope) {
     violate("durability", "a message shows a term that is not durable",
             fmt::format("{} shows term {}; its media hold term {}", name_of(machine),
                         term_shown.value(), watched.media.hard_state.term.value()));
+  }
+}
+
+void Oracles::check_silence(const Machine& machine, const Message& message) {
+  const auto* reply = std::get_if<VoteReply>(&message);
+  if (std::holds_alternative<VoteRequest>(message) || (reply != nullptr && reply->granted)) {
+    violate("durability", "a damaged node votes",
+            fmt::format("{} takes part in an election before it is whole", name_of(machine)));
+  }
+  const auto* append = std::get_if<AppendReply>(&message);
+  if (append != nullptr && append->success && append->repair == 0) {
+    violate("durability", "a damaged node acknowledges",
+            fmt::format("{} acknowledges entries up to {} before it is whole", name_of(machine),
+                        append->match_index.value()));
   }
 }
 
@@ -222,6 +266,7 @@ void Oracles::after_step(const Machine& machine) {
   }
   if (node.raft().commit_index() != watched.commit_index) check_commit(machine, watched);
   if (node.state().applied_index() != watched.applied_index) check_applied(machine, watched);
+  check_repair(machine, watched);
 }
 
 void Oracles::check_terms(const Machine& machine, Watched& watched) {
@@ -300,8 +345,10 @@ void Oracles::check_leader(const Machine& machine, Watched& watched) {
 uint32_t Oracles::media_holders(LogIndex index, Term term) const {
   uint32_t count = 0;
   for (const Watched& watched : nodes_) {
-    const std::vector<Term>& terms = watched.media.terms;
-    if (index.value() <= terms.size() && terms[index.value() - 1] == term) ++count;
+    const auto held = [&](const std::vector<Term>& terms) {
+      return index.value() <= terms.size() && terms[index.value() - 1] == term;
+    };
+    if (held(watched.media.terms) || (watched.repairing && held(watched.lost))) ++count;
   }
   return count;
 }

@@ -14,7 +14,12 @@
 //                          its entries or a snapshot made it
 //   monotone               term, vote within a term, commit index and applied index never go back
 //   durability             what is committed is on the media of a quorum; a message that shows a
-//                          term, vote or entry comes from media that hold it; a restart finds it
+//                          term, vote or entry comes from media that hold it; a restart finds it;
+//                          a node under repair neither votes nor acknowledges, and ends its repair
+//                          only with all that was committed when it began
+//
+// Damage of the media is the plan's doing, and what it has taken is taken. Then a restart must
+// either find everything, or say that something is gone.
 #pragma once
 
 #include <cstdint>
@@ -86,14 +91,22 @@ class Oracles {
     std::vector<Term> terms;       // likewise
     Media media;
     std::map<Term, NodeId> votes;  // granted, as shown to others; survives restarts
+    bool repairing = false;
+    uint64_t repair_needs = 0;  // entries that were committed when the repair began
+    // What the media held before the damage. Leaders that cannot know better may count on it, as
+    // long as the node has no part in anything.
+    std::vector<Term> lost;
   };
 
+  void check_kept(const Machine& machine, const Media& before);
+  void check_repair(const Machine& machine, Watched& watched);
   void check_terms(const Machine& machine, Watched& watched);
   void begin_log(const Machine& machine, Watched& watched);
   void check_log(const Machine& machine, Watched& watched, LogIndex first);
   void check_leader(const Machine& machine, Watched& watched);
   void check_commit(const Machine& machine, Watched& watched);
   void check_applied(const Machine& machine, Watched& watched);
+  void check_silence(const Machine& machine, const Message& message);
   void check_vote_shown(const Machine& machine, Watched& watched, Term term, NodeId candidate);
   void check_acknowledged(const Machine& machine, const Watched& watched, const AppendReply& reply);
   uint32_t media_holders(LogIndex index, Term term) const;

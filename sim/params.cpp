@@ -164,12 +164,13 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   if (nodes < 3) faults.set_bridge(0);
   if (nodes < 2) faults.set_slow_link(0);
   if (nodes < 2) faults.set_reset_links(0);
-  // Scenarios only, until a node knows what to do about them.
-  faults.set_disk_full(0);
-  faults.set_bit_rot(0);
-  faults.set_misdirected_write(0);
-  faults.set_read_error(0);
-  faults.set_wipe(0);
+  // Nor would damage where no quorum would be left without the damaged node.
+  if (nodes < 3) {
+    faults.set_bit_rot(0);
+    faults.set_misdirected_write(0);
+    faults.set_read_error(0);
+    faults.set_wipe(0);
+  }
   faults.set_damage_majority(0);
   // The class's weights may all have come out as zero; then its plainest fault stands for it.
   if (network) faults.set_partition(faults.partition() + 1);

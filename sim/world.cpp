@@ -34,8 +34,7 @@ World::World(const RunSpec& spec)
                                                     clients_.client_count())
                           : nullptr),
       narrator_(spec.trace, story_.get()),
-      ongoing_(spec.plan.size()),
-      damage_shows_at_(static_cast<size_t>(spec.params.nodes())) {
+      ongoing_(spec.plan.size()) {
   for (uint32_t number = 0; number < spec.params.nodes(); ++number) {
     machines_.push_back(std::make_unique<Machine>(machine_env_, number));
   }
@@ -178,7 +177,7 @@ void World::dispatch_to_machine(const Event& event) {
 
 void World::after_step(Machine& machine) {
   oracles_.after_step(machine);
-  note_if_whole(machine);
+  if (machine.is_damaged()) machine.settle_damage();
   for (const Note& note : machine.node().last_notes()) {
     ++result_.notes[static_cast<size_t>(note.kind)];
     if (note.kind == NoteKind::became_leader && result_.first_leader_ms < 0) {

@@ -133,7 +133,6 @@ class World {
   bool held_down(uint32_t number) const;
   bool damage(const Fault& fault, Machine& machine);
   void crash(Machine& machine);
-  void note_if_whole(const Machine& machine);
   void set_disk_faults(Machine& machine);
   static DiskPoint disk_point(const Fault& fault);
   void release_machine(const Fault& fault, Machine& machine);
@@ -141,6 +140,8 @@ class World {
 
   // world_phases.cpp: liveness, convergence, verdict.
   void begin_liveness();
+  void heal(Machine& machine);
+  void complete_core();
   Duration progress_limit() const;
   void watch_liveness();
   bool core_converged() const;
@@ -172,9 +173,6 @@ class World {
 
   std::vector<Ongoing> ongoing_;
   size_t armed_count_ = 0;
-  // The atlas: of each machine, the number of the start at which damage can have been noticed; 0
-  // when it is intact.
-  std::vector<uint64_t> damage_shows_at_;
 
   std::vector<uint32_t> core_;  // 0-based, sorted
   VirtualTime liveness_began_{};

@@ -294,26 +294,17 @@ void World::crash(Machine& machine) {
 
 // False when the atlas spares the machine, or there is nothing to damage.
 bool World::damage(const Fault& fault, Machine& machine) {
-  const auto damaged_count = std::count_if(damage_shows_at_.begin(), damage_shows_at_.end(),
-                                           [](uint64_t shows_at) { return shows_at != 0; });
-  uint64_t& shows_at = damage_shows_at_[machine.number()];
-  const auto others = static_cast<size_t>(damaged_count) - (shows_at != 0 ? 1 : 0);
+  const auto intact_count = std::count_if(
+      machines_.begin(), machines_.end(),
+      [&](const auto& other) { return other.get() != &machine && !other->is_damaged(); });
   const size_t quorum = machines_.size() / 2 + 1;
-  const bool spared = spec_.params.faults().damage_majority() == 0;
-  if (spared && machines_.size() - others - 1 < quorum) return false;
+  const bool spares = spec_.params.faults().damage_majority() == 0;
+  if (spares && static_cast<size_t>(intact_count) < quorum) return false;
   if (takes_down(fault)) crash(machine);
   const std::string what = machine.damage(fault);
   if (what.empty()) return takes_down(fault);
   narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()), what);
-  shows_at = machine.start_count() + 1;
   return true;
-}
-
-// What damage there was it has met, or nothing of it matters to the node.
-void World::note_if_whole(const Machine& machine) {
-  uint64_t& shows_at = damage_shows_at_[machine.number()];
-  if (shows_at == 0 || machine.start_count() < shows_at || !machine.has_node()) return;
-  shows_at = 0;
 }
 
 void World::step_fault(size_t position) {
@@ -417,6 +408,10 @@ void World::restart(Machine& machine) {
   if (machine.has_node()) {
     after_step(machine);
   } else {
+    if (!machine.refusal().empty()) {
+      narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()),
+                     "stays out: " + machine.refusal());
+    }
     after_end(machine, machine.take_end());
   }
 }

@@ -25,32 +25,56 @@ void World::begin_liveness() {
   for (const int64_t node : spec_.core.empty() ? draw_core(spec_.seed, spec_.params) : spec_.core) {
     core_.push_back(static_cast<uint32_t>(node - 1));
   }
-  std::sort(core_.begin(), core_.end());
+  network_.heal();
+  clients_.stop();
+  for (Ongoing& fault : ongoing_) fault.ended = true;
+  for (const auto& machine : machines_) set_disk_faults(*machine);
+  complete_core();
   std::vector<NodeId> nodes;
   std::string names;
   for (const uint32_t number : core_) {
     nodes.push_back(machines_[number]->id());
     names += fmt::format(" n{}", machines_[number]->id().value());
   }
+  for (const auto& machine : machines_) {
+    if (!std::binary_search(core_.begin(), core_.end(), machine->number())) machine->freeze();
+  }
   narrator_.line(queue_.now(), "phase",
                  "liveness: the core" + names + " is healed, the rest frozen");
-  network_.heal();
-  clients_.stop();
-  for (Ongoing& fault : ongoing_) fault.ended = true;
-  for (const auto& machine : machines_) {
-    set_disk_faults(*machine);
-    if (!std::binary_search(core_.begin(), core_.end(), machine->number())) {
-      machine->freeze();
-    } else if (machine->state() == Machine::State::kPaused) {
-      machine->resume();
-    } else {
-      restart(*machine);
-    }
-  }
   liveness_began_ = queue_.now();
   liveness_ends_ = queue_.now() + progress_limit();
   queue_.push(liveness_ends_, EventKind::kPhase, 0);
   clients_.probe(std::chrono::hours(1000), std::move(nodes));
+}
+
+void World::heal(Machine& machine) {
+  if (machine.state() == Machine::State::kPaused) {
+    machine.resume();
+  } else {
+    restart(machine);
+  }
+}
+
+// Members that have to be repaired stay in the core, and must be whole at the end; but for each of
+// them, and for each that stays out, another joins if there is one: a quorum of the core is intact.
+void World::complete_core() {
+  size_t whole_count = 0;
+  for (const uint32_t number : core_) {
+    heal(*machines_[number]);
+    if (machines_[number]->has_whole_node()) ++whole_count;
+  }
+  for (uint32_t number = 0; number < machines_.size(); ++number) {
+    if (whole_count >= machines_.size() / 2 + 1) break;
+    if (std::find(core_.begin(), core_.end(), number) != core_.end()) continue;
+    heal(*machines_[number]);
+    if (!machines_[number]->has_whole_node()) continue;
+    core_.push_back(number);
+    ++whole_count;
+  }
+  if (whole_count >= machines_.size() / 2 + 1) {
+    std::erase_if(core_, [&](uint32_t number) { return !machines_[number]->has_node(); });
+  }
+  std::sort(core_.begin(), core_.end());
 }
 
 // In the longest drawn election timeouts, on the slowest clock that the parameters allow.
@@ -86,7 +110,7 @@ bool World::core_converged() const {
   if (!first.has_node()) return false;
   const LogIndex end = first.node().raft().log().last_index();
   for (const uint32_t number : core_) {
-    if (!machines_[number]->has_node()) return false;
+    if (!machines_[number]->has_whole_node()) return false;
     const Node& node = machines_[number]->node();
     if (node.raft().log().last_index() != end || node.state().applied_index() != end) return false;
     if (node.state().state_hash() != first.node().state().state_hash()) return false;
@@ -99,11 +123,11 @@ bool World::core_converged() const {
 bool World::core_is_able() const {
   const size_t quorum = machines_.size() / 2 + 1;
   for (const uint32_t candidate : core_) {
-    if (!machines_[candidate]->has_node()) continue;
+    if (!machines_[candidate]->has_whole_node()) continue;
     const Log& log = machines_[candidate]->node().raft().log();
     size_t voters = 0;
     for (const uint32_t voter : core_) {
-      if (!machines_[voter]->has_node()) continue;
+      if (!machines_[voter]->has_whole_node()) continue;
       const Log& other = machines_[voter]->node().raft().log();
       const bool linked = voter == candidate || (!network_.is_cut(candidate, voter) &&
                                                  !network_.is_cut(voter, candidate));

@@ -28,8 +28,8 @@ class Words {
   size_t at_ = 0;
 };
 
-using SegmentWords = Words<13>;
-using BatchWords = Words<3>;
+using SegmentWords = Words<14>;
+using BatchWords = Words<5>;
 static_assert(record_bytes(SegmentWords::kBytes) == kSegmentRecordBytes);
 static_assert(record_bytes(BatchWords::kBytes) == kBatchRecordBytes);
 
@@ -74,6 +74,7 @@ void append_segment_record(const SegmentHeader& header, std::string& out) {
   words.push(header.last.term.value());
   words.push(header.last.log_time.value());
   words.push(header.file_bytes);
+  words.push(header.begins_repair ? 1 : 0);
   RecordView record;
   record.type = RecordType::kSegment;
   record.index = header.number;
@@ -86,6 +87,8 @@ void append_batch_record(const BatchHeader& header, std::string& out) {
   words.push(header.body_bytes);
   words.push(header.proven.segment);
   words.push(header.proven.offset);
+  words.push(header.hard_state.term.value());
+  words.push(header.hard_state.voted_for.value());
   RecordView record;
   record.type = RecordType::kBatch;
   record.index = header.own.segment;
@@ -103,6 +106,12 @@ void append_hard_state_record(const HardState& hard_state, std::string& out) {
   append_record(record, out);
 }
 
+void append_whole_record(std::string& out) {
+  RecordView record;
+  record.type = RecordType::kWhole;
+  append_record(record, out);
+}
+
 void append_reset_record(const EntryMark& base, std::string& out) {
   RecordView record;
   record.type = RecordType::kReset;
@@ -110,6 +119,11 @@ void append_reset_record(const EntryMark& base, std::string& out) {
   record.term = base.term.value();
   record.log_time_ns = base.log_time.value();
   append_record(record, out);
+}
+
+bool is_whole_mark(const RecordView& record) {
+  return record.type == RecordType::kWhole && record.index == 0 && record.term == 0 &&
+         record.log_time_ns == 0 && record.payload.empty();
 }
 
 uint64_t segment_format_version(const RecordView& record) {
@@ -134,7 +148,8 @@ bool to_segment_header(const RecordView& record, SegmentHeader& header) {
   header.last.term = Term(word(record.payload, 10));
   header.last.log_time = LogTime(word(record.payload, 11));
   header.file_bytes = word(record.payload, 12);
-  return true;
+  header.begins_repair = word(record.payload, 13) == 1;
+  return word(record.payload, 13) <= 1;
 }
 
 bool to_batch_header(const RecordView& record, BatchHeader& header) {
@@ -146,6 +161,8 @@ bool to_batch_header(const RecordView& record, BatchHeader& header) {
   header.body_bytes = word(record.payload, 0);
   header.proven.segment = word(record.payload, 1);
   header.proven.offset = word(record.payload, 2);
+  header.hard_state.term = Term(word(record.payload, 3));
+  header.hard_state.voted_for = NodeId(word(record.payload, 4));
   return true;
 }
 

@@ -52,6 +52,8 @@ class LogRecovery {
     uint64_t size = 0;
     bool started = false;  // its header is valid
     SegmentHeader header;
+    bool foreign = false;    // its header is valid, and of another directory
+    bool shortened = false;  // it was longer once
   };
   enum class Batch : uint8_t {
     kValid,
@@ -68,12 +70,16 @@ class LogRecovery {
   // Each step returns false when it has reached the verdict.
   bool read_headers();
   bool read_header(SegmentFile& file);
-  bool check_identity(const SegmentFile& file);
+  bool check_identity(SegmentFile& file);
   bool check_chain();
   bool replay_segment(size_t position);
   bool judge_rest(LogTail& tail);
 
-  bool read_whole(const SegmentFile& file);
+  void read_range(const SegmentFile& file, uint64_t length);
+  void find_repair();
+  bool check_readable();
+  void prepare_repair(LogTail& tail);
+  void see_header(LogPosition at, const HardState& hard_state, uint64_t directory_id);
   Batch parse_batch(LogPosition at, uint64_t limit);
   Batch parse_body(std::string_view body);
   void apply_batch();
@@ -93,10 +99,18 @@ class LogRecovery {
   LogPosition end_;                 // replayed up to here
   EntryMark last_;                  // the newest entry replayed
   Claim claim_;                     // the furthest one found behind the end
+  size_t first_ = 0;                // position of the first file that counts
+  std::vector<LogPosition> unreadable_;
+
+  // The newest valid header, for a repair.
+  LogPosition newest_;
+  HardState newest_hard_state_;
+  uint64_t newest_directory_id_ = 0;
 
   // The batch parsed last.
   HardState batch_hard_state_;
   std::optional<EntryMark> batch_reset_;
+  bool batch_whole_ = false;
   std::vector<Entry> batch_entries_;
   uint64_t batch_bytes_ = 0;
   std::string batch_error_;
@@ -104,17 +118,79 @@ class LogRecovery {
 
 Recovered LogRecovery::run(LogTail& tail) {
   tail = LogTail{};
-  if (!read_headers() || !check_chain()) return std::move(result_);
-  for (size_t i = 0; i < chain_.size(); ++i) {
-    if (!replay_segment(i)) return std::move(result_);
-  }
-  if (judge_rest(tail)) {
+  bool sound = read_headers() && check_chain();
+  for (size_t i = 0; sound && i < chain_.size(); ++i) sound = replay_segment(i);
+  sound = sound && judge_rest(tail) && check_readable();
+  if (result_.outcome == Recovered::Outcome::kRefused) return std::move(result_);
+  if (!sound) {
+    prepare_repair(tail);
+  } else if (!result_.repairing) {
     result_.outcome = chain_.empty() ? Recovered::Outcome::kEmpty : Recovered::Outcome::kWhole;
+  } else {
+    result_.outcome = Recovered::Outcome::kDamaged;
+    result_.message = "damaged earlier, not yet repaired" +
+                      (result_.message.empty() ? "" : "; " + result_.message);
   }
+  for (size_t i = 0; i < first_; ++i) tail.obsolete.push_back(files_[i].number);
   return std::move(result_);
 }
 
+// ---- Damage: what a repair needs to know
+
+void LogRecovery::see_header(LogPosition at, const HardState& hard_state, uint64_t directory_id) {
+  if (at < newest_) return;
+  newest_ = at;
+  newest_hard_state_ = hard_state;
+  newest_directory_id_ = directory_id;
+}
+
+bool LogRecovery::check_readable() {
+  for (const LogPosition& place : unreadable_) {
+    if (place.segment < files_[first_].number) continue;
+    return damaged(segment_name(place.segment), place.offset, "the disk cannot read it");
+  }
+  return true;
+}
+
+// Term and vote are those of the newest valid header, wherever it stands. They are lost when there
+// is none, or when there may have been a newer one where nothing can be read any more.
+void LogRecovery::prepare_repair(LogTail& tail) {
+  bool lost = false;
+  for (const SegmentFile& file : files_) {
+    lost = lost || file.foreign;
+    if (file.started)
+      see_header({file.number, 0}, file.header.hard_state, file.header.identity.directory_id);
+    read_range(file, file.size);
+    claim_ = {};
+    collect_claims(file, 0);
+  }
+  for (const SegmentFile& file : files_) {
+    lost = lost || (file.shortened && file.number >= newest_.segment);
+  }
+  for (const LogPosition& place : unreadable_) lost = lost || place > newest_;
+  for (size_t i = 1; i < files_.size(); ++i) {
+    const bool gap = files_[i].number != files_[i - 1].number + 1;
+    lost = lost || (gap && files_[i].number > newest_.segment + 1);
+  }
+  tail = LogTail{};
+  result_.base = {};
+  result_.entries.clear();
+  result_.repairing = !lost && newest_ > LogPosition{};
+  if (!result_.repairing) {
+    result_.message += "; term and vote are lost with it: this counts as a wiped disk";
+    return;
+  }
+  result_.hard_state = newest_hard_state_;
+  const bool unknown = result_.identity.directory_id == 0;
+  if (unknown) result_.identity = expected_;
+  result_.identity.directory_id = newest_directory_id_;
+  tail.repair_owed = true;
+  tail.last_number = files_.back().number;
+  first_ = files_.size();
+}
+
 bool LogRecovery::damaged(std::string_view file, uint64_t offset, std::string_view reason) {
+  if (result_.outcome == Recovered::Outcome::kDamaged) return false;  // the first one is told
   result_.outcome = Recovered::Outcome::kDamaged;
   result_.torn_bytes = 0;
   result_.message =
@@ -143,17 +219,18 @@ bool LogRecovery::read_headers() {
   std::sort(files_.begin(), files_.end(),
             [](const SegmentFile& a, const SegmentFile& b) { return a.number < b.number; });
   // Whose directory this is comes before what state it is in.
+  bool sound = true;
   for (SegmentFile& file : files_) {
-    if (!read_header(file)) return false;
+    if (!read_header(file)) sound = false;
+    if (result_.outcome == Recovered::Outcome::kRefused) return false;
   }
-  return true;
+  return sound;
 }
 
 bool LogRecovery::read_header(SegmentFile& file) {
-  if (disk_.read(file.name, 0, kHeaderReadBytes, content_) != DiskStatus::kOk) {
-    return damaged(file.name, 0, "the disk cannot read the segment's header");
-  }
+  read_range(file, std::min<uint64_t>(kHeaderReadBytes, file.size));
   if (file.size < kSegmentBytesMin) {
+    file.shortened = true;
     return damaged(file.name, file.size, "the file has become shorter than any segment");
   }
   RecordView record;
@@ -174,6 +251,7 @@ bool LogRecovery::read_header(SegmentFile& file) {
                    fmt::format("the header of segment {}", segment_name(file.header.number)));
   }
   if (file.size < file.header.file_bytes) {
+    file.shortened = true;
     return damaged(file.name, file.size,
                    fmt::format("the file had {} bytes and is shorter now", file.header.file_bytes));
   }
@@ -181,7 +259,7 @@ bool LogRecovery::read_header(SegmentFile& file) {
   return check_identity(file);
 }
 
-bool LogRecovery::check_identity(const SegmentFile& file) {
+bool LogRecovery::check_identity(SegmentFile& file) {
   const Identity& found = file.header.identity;
   const auto differs = [&](std::string_view what, uint64_t here, uint64_t wanted) {
     return refused(fmt::format("{} belongs to {} {:#x}, this is {:#x}: wrong data directory?",
@@ -201,6 +279,7 @@ bool LogRecovery::check_identity(const SegmentFile& file) {
   });
   if (first) result_.identity = found;
   if (found != result_.identity) {
+    file.foreign = true;
     return damaged(file.name, 0, "the segment comes from another data directory");
   }
   return true;
@@ -209,9 +288,11 @@ bool LogRecovery::check_identity(const SegmentFile& file) {
 // Segment numbers have no gap, and each started segment goes on from the started one before it.
 // Files between them that never started are left over from torn writes.
 bool LogRecovery::check_chain() {
+  find_repair();
   // Compaction removes from the lowest on.
-  uint64_t expected_number = files_.empty() ? 1 : files_.front().number;
-  for (const SegmentFile& file : files_) {
+  uint64_t expected_number = files_.empty() ? 1 : files_[first_].number;
+  for (size_t i = first_; i < files_.size(); ++i) {
+    const SegmentFile& file = files_[i];
     if (file.number != expected_number) {
       return damaged(segment_name(expected_number), 0,
                      fmt::format("the segment is missing, {} is there", file.name));
@@ -225,11 +306,11 @@ bool LogRecovery::check_chain() {
                    fmt::format("the segment is missing, {} is there", files_.front().name));
   }
   uint64_t previous = 0;
-  for (size_t i = 0; i < files_.size(); ++i) {
+  for (size_t i = first_; i < files_.size(); ++i) {
     const SegmentFile& file = files_[i];
     if (!file.started) continue;
     const uint64_t claimed = file.header.previous_end.segment;
-    const bool compacted = chain_.empty() && claimed < files_.front().number;
+    const bool compacted = chain_.empty() && claimed < files_[first_].number;
     if (claimed != previous && !compacted) {
       if (claimed > previous && claimed < file.number) {
         return damaged(segment_name(claimed), 0,
@@ -244,11 +325,30 @@ bool LogRecovery::check_chain() {
   return true;
 }
 
+// The log that counts is the last one that was begun.
+void LogRecovery::find_repair() {
+  for (size_t i = 0; i < files_.size(); ++i) {
+    if (files_[i].started && files_[i].header.begins_repair) first_ = i;
+  }
+}
+
 // ---- Replay ----
 
-bool LogRecovery::read_whole(const SegmentFile& file) {
-  if (disk_.read(file.name, 0, file.size, content_) == DiskStatus::kOk) return true;
-  return damaged(file.name, 0, "the disk cannot read the segment");
+// Into content_. What the disk cannot read is zeros there, and remembered.
+void LogRecovery::read_range(const SegmentFile& file, uint64_t length) {
+  if (disk_.read(file.name, 0, length, content_) == DiskStatus::kOk) return;
+  constexpr uint64_t kPieceBytes = 512;
+  std::string whole;
+  for (uint64_t at = 0; at < length; at += kPieceBytes) {
+    const uint64_t bytes = std::min(kPieceBytes, length - at);
+    if (disk_.read(file.name, at, bytes, content_) != DiskStatus::kOk) {
+      unreadable_.push_back({file.number, at});
+      content_.clear();
+    }
+    content_.resize(bytes);
+    whole += content_;
+  }
+  content_ = std::move(whole);
 }
 
 bool LogRecovery::replay_segment(size_t position) {
@@ -264,7 +364,8 @@ bool LogRecovery::replay_segment(size_t position) {
                                describe(header.hard_state), describe(header.last),
                                describe(result_.hard_state), describe(last_)));
   }
-  if (!read_whole(file)) return false;
+  if (position == 0) result_.repairing = header.begins_repair;
+  read_range(file, file.size);
   end_ = {file.number, kSegmentRecordBytes};
 
   const bool last = position + 1 == chain_.size();
@@ -317,13 +418,20 @@ LogRecovery::Batch LogRecovery::parse_batch(LogPosition at, uint64_t limit) {
   // The file may be shorter than the batch: its extension was not synced either.
   if (header.body_bytes > rest.size() - consumed) return Batch::kBroken;
   batch_bytes_ = consumed + header.body_bytes;
-  return parse_body(rest.substr(consumed, header.body_bytes));
+  const Batch body = parse_body(rest.substr(consumed, header.body_bytes));
+  if (body == Batch::kValid && batch_hard_state_ != header.hard_state) {
+    batch_error_ = fmt::format("a batch whose header says {}, and whose records say {}",
+                               describe(header.hard_state), describe(batch_hard_state_));
+    return Batch::kWrong;
+  }
+  return body;
 }
 
 LogRecovery::Batch LogRecovery::parse_body(std::string_view body) {
   batch_hard_state_ = result_.hard_state;
   batch_entries_.clear();
   batch_reset_.reset();
+  batch_whole_ = false;
   Batch status = Batch::kValid;
   LogIndex next = last_.index + 1;
   const size_t parsed = for_each_record(body, [&](size_t offset, const RecordView& record) {
@@ -332,6 +440,10 @@ LogRecovery::Batch LogRecovery::parse_body(std::string_view body) {
     if (batch_entries_.empty() && !batch_reset_ && to_reset(record, reset)) {
       batch_reset_ = reset;
       next = reset.index + 1;
+      return true;
+    }
+    if (batch_entries_.empty() && is_whole_mark(record)) {
+      batch_whole_ = true;
       return true;
     }
     Entry entry;
@@ -358,6 +470,7 @@ LogRecovery::Batch LogRecovery::parse_body(std::string_view body) {
 
 void LogRecovery::apply_batch() {
   result_.hard_state = batch_hard_state_;
+  if (batch_whole_) result_.repairing = false;
   if (batch_reset_) {
     result_.base = *batch_reset_;
     result_.entries.clear();
@@ -398,7 +511,9 @@ void LogRecovery::collect_claims(const SegmentFile& file, uint64_t from) {
         !to_batch_header(record, header) || header.proven > header.own) {
       continue;
     }
-    if (!chain_.empty() && header.directory_id != result_.identity.directory_id) continue;
+    const uint64_t directory_id = result_.identity.directory_id;
+    if (directory_id != 0 && header.directory_id != directory_id) continue;
+    see_header(header.own, header.hard_state, header.directory_id);
     if (header.proven > claim_.proven) claim_ = {header.proven, file.name, at};
   }
 }
@@ -416,14 +531,14 @@ bool LogRecovery::judge_rest(LogTail& tail) {
   tail.end = end_;
   tail.last = last_;
   tail.last_number = files_.empty() ? 0 : files_.back().number;
-  tail.first_number = files_.empty() ? 1 : files_.front().number;
+  tail.first_number = files_.empty() ? 1 : files_[first_].number;
   for (const size_t i : chain_) {
     tail.begun.push_back({files_[i].number, files_[i].header.last.index});
   }
-  const size_t first = chain_.empty() ? 0 : chain_.back();
+  const size_t first = chain_.empty() ? first_ : chain_.back();
   for (size_t i = first; i < files_.size(); ++i) {
     const SegmentFile& file = files_[i];
-    if (file.number != end_.segment && !read_whole(file)) return false;  // else still in content_
+    if (file.number != end_.segment) read_range(file, file.size);  // else still in content_
     const uint64_t from = file.number == end_.segment ? end_.offset : 0;
     const uint64_t rest_bytes = used_bytes(std::string_view(content_).substr(from));
     if (rest_bytes > 0) {
@@ -450,8 +565,13 @@ Recovered recover_log(Disk& disk, const Identity& expected, uint64_t segment_byt
 }
 
 void join_snapshot(const std::string& damage, LogTail& tail, Recovered& result) {
-  if (result.outcome == Recovered::Outcome::kDamaged) return;
   const EntryMark covered = result.snapshot ? result.snapshot->last : EntryMark{};
+  if (tail.repair_owed) {
+    if (!damage.empty()) result.message += "; " + damage;
+    result.base = covered;
+    return;
+  }
+  if (result.outcome == Recovered::Outcome::kDamaged && !result.repairing) return;
   if (covered.index < result.base.index) {
     result.outcome = Recovered::Outcome::kDamaged;
     result.message = fmt::format(
@@ -459,6 +579,20 @@ void join_snapshot(const std::string& damage, LogTail& tail, Recovered& result) 
         tail.first_number > 1 ? segment_name(tail.first_number - 1) + " is missing"
                               : snapshot_name(result.base.index) + " is missing",
         result.base.index.value(), damage.empty() ? "" : ": ", damage);
+    // The log itself is sound, term and vote with it.
+    result.repairing = true;
+    result.base = covered;
+    result.entries.clear();
+    result.torn_bytes = 0;
+    const uint64_t last_number = tail.last_number + (tail.has_spare ? 1 : 0);
+    for (uint64_t number = tail.first_number; number <= last_number; ++number) {
+      tail.obsolete.push_back(number);
+    }
+    LogTail repair;
+    repair.repair_owed = true;
+    repair.last_number = last_number;
+    repair.obsolete = std::move(tail.obsolete);
+    tail = std::move(repair);
     return;
   }
   if (!damage.empty()) {

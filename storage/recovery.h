@@ -3,6 +3,10 @@
 //
 // The one rule: what some valid header claims to have been synced must be there and valid, else the
 // log is damaged. What nothing claims may be an unfinished write: it is cut, and said.
+//
+// Every batch's header carries term and vote. So the newest valid header tells them, whatever is
+// damaged before it, and the node can be repaired. Where something behind it cannot be read, they
+// are lost.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +36,9 @@ struct LogTail {
   EntryMark last;             // of the newest entry that the log itself holds
   bool reset_owed = false;    // the log does not lead to its snapshot: the next write resets it
   bool has_spare = false;     // segment last_number + 1 is there, of the right size and all zeros
+  // Damaged, and repairing: the next write begins a new log in a new segment.
+  bool repair_owed = false;
+  std::vector<uint64_t> obsolete;  // files of damaged logs before; to go when the node is whole
 };
 
 // Blocking. `segment_bytes` is the size a spare must have to be used.

@@ -216,6 +216,7 @@ void SnapshotStore::on_disk_done(DiskToken token, DiskStatus status) {
     on_read(token, status);
     return;
   }
+  if (static_cast<Step>(token & 0xff) == Step::kGiveBack) return;
   const uint64_t generation = (token - kFirstToken) >> 8;
   if (generation != generation_) {  // of one that was dropped
     retired_.erase(generation);
@@ -246,6 +247,7 @@ void SnapshotStore::on_step(Step step, DiskStatus status) {
   if (status != DiskStatus::kOk && !removing) {
     done(false,
          fmt::format("snapshot up to {}: {}", writing_.last.index.value(), to_string(status)));
+    if (status == DiskStatus::kNoSpace) give_back();
     return;
   }
   switch (step) {
@@ -290,6 +292,7 @@ void SnapshotStore::on_step(Step step, DiskStatus status) {
       older_.pop_back();
       remove_older();
       return;
+    case Step::kGiveBack: break;
   }
   CHECK(false, "disk call {} is none of a snapshot's", static_cast<unsigned>(step));
 }
@@ -314,6 +317,11 @@ bool SnapshotStore::is_as_written() const {
 void SnapshotStore::remove_older() {
   if (older_.empty()) return done(true, {});
   disk_.remove(older_.back(), token_for(Step::kRemove));
+}
+
+// What a snapshot that found no room has taken is given back: the log may need it.
+void SnapshotStore::give_back() {
+  disk_.truncate(kTemporaryName, 0, kFirstToken + static_cast<DiskToken>(Step::kGiveBack));
 }
 
 void SnapshotStore::done(bool ok, std::string error) {

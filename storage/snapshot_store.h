@@ -70,6 +70,7 @@ class SnapshotStore {
     kReadBack,
     kRemove,
     kRemoveSync,
+    kGiveBack,
   };
   struct Read {
     DiskToken token;
@@ -88,6 +89,7 @@ class SnapshotStore {
   void read_back();
   bool is_as_written() const;
   void remove_older();
+  void give_back();
   void done(bool ok, std::string error);
   void on_read(DiskToken token, DiskStatus status);
 

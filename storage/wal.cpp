@@ -43,17 +43,20 @@ Recovered Wal::recover(const Identity& expected, StorageClient* client) {
     join_snapshot(damage, tail, result);
   }
   const bool empty = result.outcome == Recovered::Outcome::kEmpty;
-  writable_ = empty || result.outcome == Recovered::Outcome::kWhole;
+  writable_ = empty || result.outcome == Recovered::Outcome::kWhole || result.repairing;
   if (!writable_) return result;
+  repairing_ = result.repairing;
+  repair_owed_ = tail.repair_owed;
+  obsolete_.assign(tail.obsolete.begin(), tail.obsolete.end());
 
   identity_ = empty ? expected : result.identity;
   hard_state_ = result.hard_state;
-  last_ = tail.last;
+  last_ = repair_owed_ ? result.base : tail.last;
   if (tail.reset_owed) reset_owed_ = result.base;
   for (const LogTail::Begun& begun : tail.begun) {
     begun_.push_back({begun.number, begun.last_before});
   }
-  first_number_ = tail.first_number;
+  first_number_ = repair_owed_ ? tail.last_number + 1 : tail.first_number;
   snapshots_.start(identity_, client);
   end_ = tail.end;
   capacity_ = tail.capacity;
@@ -94,11 +97,17 @@ void Wal::encode(const StorageWrite& write) {
 // Encodes one batch with as many entries from `first` on as fit. Returns the next one.
 size_t Wal::encode_batch(const StorageWrite& write, size_t first) {
   const bool with_hard_state = first == 0 && write.hard_state.has_value();
+  const size_t entry_count = write.entries.size() - first;
+  const bool may_use_reserve =
+      entry_count == 0 || (entry_count == 1 && write.entries[first].type == EntryType::kNoop);
+  const uint64_t reserved = may_use_reserve ? 0 : segment_reserve_bytes(config_.segment_bytes);
   const uint64_t bytes_max =
-      std::min(config_.batch_bytes_max, config_.segment_bytes - kSegmentRecordBytes);
+      std::min(config_.batch_bytes_max, config_.segment_bytes - kSegmentRecordBytes - reserved);
   const std::optional<EntryMark> reset = first == 0 ? reset_of(write) : std::nullopt;
   uint64_t body_bytes = with_hard_state ? kHardStateRecordBytes : 0;
   if (reset) body_bytes += kResetRecordBytes;
+  const bool whole = first == 0 && write.whole;
+  if (whole) body_bytes += kWholeRecordBytes;
   size_t last = first;
   for (; last < write.entries.size(); ++last) {
     const uint64_t bytes = record_bytes(write.entries[last].data.size());
@@ -111,7 +120,7 @@ size_t Wal::encode_batch(const StorageWrite& write, size_t first) {
   part.begin = buffer_.size();
   const LogPosition proven = end_;
   // A batch larger than a whole segment extends the file; only the first batch of one may.
-  const bool fits = end_.offset + kBatchRecordBytes + body_bytes <= capacity_ ||
+  const bool fits = end_.offset + kBatchRecordBytes + body_bytes + reserved <= capacity_ ||
                     (capacity_ > 0 && end_.offset == kSegmentRecordBytes);
   if (!fits) encode_segment_header();
   part.at = {end_.segment, fits ? end_.offset : 0};
@@ -121,14 +130,17 @@ size_t Wal::encode_batch(const StorageWrite& write, size_t first) {
   header.directory_id = identity_.directory_id;
   header.proven = proven;
   header.body_bytes = body_bytes;
+  if (with_hard_state) hard_state_ = *write.hard_state;
+  header.hard_state = hard_state_;
   append_batch_record(header, buffer_);
-  if (with_hard_state) {
-    hard_state_ = *write.hard_state;
-    append_hard_state_record(hard_state_, buffer_);
-  }
+  if (with_hard_state) append_hard_state_record(hard_state_, buffer_);
   if (reset) {
     append_reset_record(*reset, buffer_);
     last_ = *reset;
+  }
+  if (whole) {
+    append_whole_record(buffer_);
+    repairing_ = false;
   }
   for (size_t i = first; i < last; ++i) {
     const Entry& entry = write.entries[i];
@@ -161,6 +173,7 @@ void Wal::encode_segment_header() {
   header.hard_state = hard_state_;
   header.last = last_;
   header.file_bytes = config_.segment_bytes;
+  header.begins_repair = std::exchange(repair_owed_, false);
   append_segment_record(header, buffer_);
   begun_.push_back({header.number, last_.index});
   end_ = {header.number, kSegmentRecordBytes};
@@ -254,7 +267,14 @@ void Wal::compact(LogIndex base) {
 // The oldest file, when a later segment begins with all that is needed. Files of segments that
 // never began, left over from torn writes, go with those before them.
 void Wal::maybe_remove_segment() {
-  if (compacting_ || !failure_.empty()) return;
+  // Files of a damaged log stay until they are not needed to tell that it was damaged.
+  if (compacting_ || repairing_ || busy_ || !failure_.empty()) return;
+  if (!obsolete_.empty()) {
+    compacting_ = true;
+    removing_obsolete_ = true;
+    disk_.remove(segment_name(obsolete_.front()), kCompactRemove);
+    return;
+  }
   while (begun_.size() >= 2 && begun_[1].last_before <= compact_base_ &&
          begun_[1].number <= first_number_) {
     begun_.pop_front();
@@ -288,6 +308,7 @@ void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
     disk_.truncate(spare_name_, 0, kSpareTruncate);
     return;
   }
+  if (status == DiskStatus::kNoSpace && wait_for_room(token)) return;
   if (status != DiskStatus::kOk) {
     fail(token, status);
     return;
@@ -297,7 +318,12 @@ void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
   } else if (token == kCompactRemove) {
     disk_.sync_directory(kCompactSyncDirectory);
   } else if (token == kCompactSyncDirectory) {
-    ++first_number_;
+    if (removing_obsolete_) {
+      obsolete_.pop_front();
+      removing_obsolete_ = false;
+    } else {
+      ++first_number_;
+    }
     compacting_ = false;
     maybe_remove_segment();
   } else {
@@ -305,8 +331,33 @@ void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
   }
 }
 
-// Fail-stop, also when only the spare failed: the same disk holds the log. A full disk will get a
-// gentler answer here, since nothing that was promised depends on the spare.
+// ---- A full disk: no failure, nothing that was promised depends on what found no room
+
+// False when the call is none that may wait: a sync that says so has failed like any other.
+bool Wal::wait_for_room(Token token) {
+  switch (token) {
+    case kLogWrite: log_waits_ = true; return true;
+    case kSpareCreate:
+    case kSpareTruncate:
+    case kSpareFill:
+    case kSpareRename: spare_ = Spare::kNoRoom; return true;
+    default: return false;
+  }
+}
+
+void Wal::try_again() {
+  if (!failure_.empty()) return;
+  const uint64_t free_bytes = disk_.free_bytes();
+  if (log_waits_ && free_bytes > 0) {
+    // The same bytes to the same place: whatever part of them was written is not synced.
+    log_waits_ = false;
+    write_part();
+  }
+  // What the file that was begun holds is given back first.
+  if (spare_ == Spare::kNoRoom && free_bytes >= config_.segment_bytes) prepare_spare();
+}
+
+// Fail-stop, also when only the spare failed: the same disk holds the log.
 void Wal::fail(Token token, DiskStatus status) {
   const bool log = token == kLogWrite || token == kLogSync;
   const bool sync = token == kLogSync || token == kSpareSync || token == kSpareSyncDirectory ||

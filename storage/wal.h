@@ -6,7 +6,8 @@
 //
 // It refuses to: append behind a torn tail in place (it begins a new segment); cut damage silently;
 // go on after any failed disk call (fail-stop: a failed sync may have dropped the data, and a later
-// one would not say so).
+// one would not say so). A full disk is no failure: what found no room waits until try_again()
+// finds some, and each segment keeps a reserve that only hard states and no-ops may use.
 //
 // It relies on one thing of the Disk beyond core/env.h: what a blocking read returns after lock()
 // is on the media. PosixDisk must sync what a killed process left in the page cache when it takes
@@ -27,6 +28,12 @@
 
 namespace tally {
 
+// The end of a segment, which only hard states and no-ops may use.
+constexpr uint64_t segment_reserve_bytes(uint64_t segment_bytes) {
+  constexpr uint64_t kMost = uint64_t{64} << 10;  // for some hundred of them
+  return segment_bytes / 4 < kMost ? segment_bytes / 4 : kMost;
+}
+
 struct WalConfig {
   uint64_t segment_bytes = uint64_t{64} << 20;  // size of a segment file; at least kSegmentBytesMin
   uint64_t batch_bytes_max = uint64_t{4} << 20;  // a larger write becomes several batches
@@ -41,9 +48,9 @@ class Wal final : public Storage, private DiskClient {
   // of an empty directory becomes durable with the first write.
   Recovered recover(const Identity& expected, StorageClient* client) override;
 
-  // A write that fits one batch (batch_bytes_max, and a segment) is atomic: recovery finds all of
-  // it or nothing. Of a larger one it may find a prefix, never anything old behind something new.
-  // After a failure every write completes as failed and touches nothing.
+  // A write that fits one batch (batch_bytes_max, and a segment without its reserve) is atomic:
+  // recovery finds all of it or nothing. Of a larger one it may find a prefix, never anything old
+  // behind something new. After a failure every write completes as failed and touches nothing.
   void write(const StorageWrite& write) override;
 
   void begin_snapshot(const EntryMark& last) override { snapshots_.begin(last); }
@@ -55,6 +62,9 @@ class Wal final : public Storage, private DiskClient {
   }
   // Removes segment files from the oldest on, each removal durable before the next one begins.
   void compact(LogIndex base) override;
+
+  bool is_full() const override { return spare_ == Spare::kNoRoom || log_waits_; }
+  void try_again() override;
 
   // For reports and tests: where the next batch goes (in flight ones counted as written).
   LogPosition end() const { return end_; }
@@ -76,7 +86,7 @@ class Wal final : public Storage, private DiskClient {
   };
   // The next segment file, prepared ahead: created and zero-filled under a temporary name, synced,
   // renamed, and the directory synced.
-  enum class Spare : uint8_t { kNone, kPreparing, kReady };
+  enum class Spare : uint8_t { kNone, kPreparing, kReady, kNoRoom };
   // One disk write: at most one segment header and one batch of buffer_.
   struct Part {
     LogPosition at;
@@ -95,6 +105,7 @@ class Wal final : public Storage, private DiskClient {
   void maybe_remove_segment();
   void prepare_spare();
   void fill_spare();
+  bool wait_for_room(Token token);
   void fail(Token token, DiskStatus status);
   void stop(std::string failure);
   void finish(bool durable);
@@ -102,7 +113,10 @@ class Wal final : public Storage, private DiskClient {
   Disk& disk_;
   const WalConfig config_;
   StorageClient* client_ = nullptr;  // set by recover()
-  bool writable_ = false;            // recovered kEmpty or kWhole
+  bool writable_ = false;            // recovered kEmpty or kWhole, or damaged and repairing
+  bool repairing_ = false;           // as of everything encoded so far
+  bool repair_owed_ = false;         // the next batch begins a new log
+  std::deque<uint64_t> obsolete_;    // segments of damaged logs, to go when the node is whole
   bool busy_ = false;                // a write is in flight
   std::string failure_;              // why everything is refused; empty while all is well
 
@@ -122,9 +136,10 @@ class Wal final : public Storage, private DiskClient {
     LogIndex last_before;
   };
   std::deque<Begun> begun_;
-  uint64_t first_number_ = 1;  // lowest segment number with a file
-  LogIndex compact_base_;      // what is not needed any more
-  bool compacting_ = false;    // a removal is under way
+  uint64_t first_number_ = 1;       // lowest segment number with a file
+  LogIndex compact_base_;           // what is not needed any more
+  bool compacting_ = false;         // a removal is under way
+  bool removing_obsolete_ = false;  // ... of obsolete_.front()
 
   SnapshotStore snapshots_;
 
@@ -132,6 +147,7 @@ class Wal final : public Storage, private DiskClient {
   std::string buffer_;
   std::vector<Part> parts_;
   size_t part_ = 0;           // the one being written
+  bool log_waits_ = false;    // ... which found no room
   uint64_t open_number_ = 0;  // the segment that open_name_ names; 0 when none
   std::string open_name_;
 

@@ -53,6 +53,8 @@ AppendReply any_append_reply() {
   reply.prev_log_index = LogIndex(*numbers());
   reply.round = *numbers();
   reply.sent_at = any_time();
+  reply.full = *rc::gen::arbitrary<bool>();
+  reply.repair = *numbers();
   return reply;
 }
 
@@ -148,12 +150,14 @@ bool same(const VoteReply& a, const VoteReply& b) {
 bool same(const AppendRequest& a, const AppendRequest& b) {
   return a.term == b.term && a.prev_log_index == b.prev_log_index &&
          a.prev_log_term == b.prev_log_term && a.commit_index == b.commit_index &&
-         a.round == b.round && a.sent_at == b.sent_at && a.entries == b.entries;
+         a.round == b.round && a.sent_at == b.sent_at && a.repair == b.repair &&
+         a.repair_index == b.repair_index && a.entries == b.entries;
 }
 bool same(const AppendReply& a, const AppendReply& b) {
   return a.term == b.term && a.success == b.success && a.match_index == b.match_index &&
          a.conflict_index == b.conflict_index && a.conflict_term == b.conflict_term &&
-         a.prev_log_index == b.prev_log_index && a.round == b.round && a.sent_at == b.sent_at;
+         a.prev_log_index == b.prev_log_index && a.round == b.round && a.sent_at == b.sent_at &&
+         a.full == b.full && a.repair == b.repair;
 }
 bool same(const SnapshotRequest& a, const SnapshotRequest& b) {
   return a.term == b.term && a.id == b.id && a.piece == b.piece && a.round == b.round &&

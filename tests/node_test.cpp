@@ -82,6 +82,11 @@ class MemoryStorage final : public Storage {
     }
   }
   void compact(LogIndex base) override { compacted_ = base; }
+  bool is_full() const override { return full_; }
+  void try_again() override { ++tries_; }
+
+  bool full_ = false;
+  int tries_ = 0;
 
   SnapshotId writing_;
   std::vector<std::string> writing_pieces_;
@@ -300,6 +305,29 @@ TEST_F(NodeTest, AFailedWriteStopsTheNode) {
   increment(2, 1, 2);
   pass(std::chrono::seconds(9));
   EXPECT_TRUE(network_.sent_.empty()) << "a stopped node says nothing";
+}
+
+TEST_F(NodeTest, AFullDiskRefusesWritesServesReadsAndGoesOn) {
+  lead_with_session();
+  storage_.full_ = true;
+  pass(std::chrono::milliseconds(1));
+  EXPECT_TRUE(noted(NoteKind::disk_full));
+  EXPECT_TRUE(noted(NoteKind::stepped_down_full_disk));
+  network_.sent_.clear();
+  const int tries = storage_.tries_;
+  pass(std::chrono::seconds(1));
+  EXPECT_GT(storage_.tries_, tries) << "looks for room by itself";
+  storage_.full_ = false;
+  pass(std::chrono::seconds(1));
+  EXPECT_TRUE(noted(NoteKind::disk_has_room));
+}
+
+TEST_F(NodeTest, ALeaderWithAFullDiskSaysThatNothingWasApplied) {
+  lead_with_session();
+  // Full by the time the request is taken; Raft hears of it in the same step.
+  storage_.full_ = true;
+  increment(1);
+  expect_answer(1, Outcome::kNotApplied, Reason::kDiskFull);
 }
 
 TEST_F(NodeTest, AStorageThatFailsBetweenWritesStopsTheNode) {

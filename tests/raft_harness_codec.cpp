@@ -16,11 +16,11 @@ auto fields(const VoteRequest& m) {
 auto fields(const VoteReply& m) { return std::tie(m.term, m.pre_vote, m.granted); }
 auto fields(const AppendRequest& m) {
   return std::tie(m.term, m.prev_log_index, m.prev_log_term, m.commit_index, m.round, m.sent_at,
-                  m.entries);
+                  m.repair, m.repair_index, m.entries);
 }
 auto fields(const AppendReply& m) {
   return std::tie(m.term, m.success, m.match_index, m.conflict_index, m.conflict_term,
-                  m.prev_log_index, m.round, m.sent_at);
+                  m.prev_log_index, m.round, m.sent_at, m.full, m.repair);
 }
 
 template <class Kind>

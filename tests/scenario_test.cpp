@@ -96,7 +96,8 @@ TEST(Scenarios, CoverTheFaultsThatTheDesignNames) {
   for (const char* name :
        {"leader-isolated-with-uncommitted-tail", "minority-rejoins-with-higher-term", "bridge-node",
         "whole-cluster-crash", "slow-disk-on-leader", "one-way-cut-from-leader", "flapping-link",
-        "hung-disk-on-leader", "failed-sync-stops-the-node", "start-up-order"}) {
+        "hung-disk-on-leader", "failed-sync-stops-the-node", "full-disk-on-all",
+        "start-up-order"}) {
     EXPECT_TRUE(std::binary_search(names.begin(), names.end(), name)) << name;
   }
 }

@@ -369,8 +369,9 @@ class CrashRun {
     if (!in_flight) return false;
     uint64_t bytes = kBatchRecordBytes + kHardStateRecordBytes;
     for (const Entry& each : in_flight->entries) bytes += record_bytes(each.data.size());
-    const bool atomic =
-        bytes <= std::min(config_.batch_bytes_max, config_.segment_bytes - kSegmentRecordBytes);
+    const uint64_t segment_bytes =
+        config_.segment_bytes - kSegmentRecordBytes - segment_reserve_bytes(config_.segment_bytes);
+    const bool atomic = bytes <= std::min(config_.batch_bytes_max, segment_bytes);
     for (size_t i = atomic ? in_flight->entries.size() : 0; i <= in_flight->entries.size(); ++i) {
       State state = acknowledged;
       state.apply(*in_flight, i);
@@ -448,6 +449,11 @@ struct WalDamage : testing::Test {
     ASSERT_EQ(ends.back().segment, 3u);
     ASSERT_EQ(ends[ends.size() - 3].segment, 3u) << "want proven batches in the last segment";
   }
+  void SetUpAgain() {
+    node.world.disk.wipe();
+    ends.clear();
+    SetUp();
+  }
   // Ends of the batches in `segment`.
   std::vector<uint64_t> ends_in(uint64_t segment) const {
     std::vector<uint64_t> result;
@@ -457,7 +463,7 @@ struct WalDamage : testing::Test {
     return result;
   }
 
-  static constexpr uint64_t kEntryCount = 13;
+  static constexpr uint64_t kEntryCount = 9;
   Node node{1};
   std::vector<LogPosition> ends;
 };
@@ -474,6 +480,8 @@ TEST_F(WalDamage, AnyFlippedByteOfAProvenRegionIsSaid) {
       ASSERT_TRUE(recovered.outcome == Outcome::kDamaged || recovered.outcome == Outcome::kRefused)
           << name << " offset " << offset;
       ASSERT_NE(recovered.message.find(name), std::string::npos) << recovered.message;
+      ASSERT_TRUE(recovered.repairing);
+      ASSERT_EQ(recovered.hard_state, (HardState{Term(kEntryCount), kNoNode}));
       node.world.flip(name, offset, mask);
     }
   }
@@ -489,7 +497,122 @@ TEST_F(WalDamage, TheMessageNamesFileOffsetAndIndex) {
             fmt::format("wal-0000000000000001 offset {}, at index 3: no valid batch; "
                         "wal-0000000000000002 proves that it was synced",
                         offset));
-  EXPECT_EQ(recovered.entries.size(), 2u) << "what lies before is there";
+  EXPECT_TRUE(recovered.entries.empty());
+}
+
+// ---- Repair
+
+// Whatever is damaged before the newest batch: term and vote are known, and the log begins anew. It
+// is one under repair over any number of starts, until it is said to be whole.
+TEST_F(WalDamage, ADamagedLogBeginsAnewAndIsWholeWhenItIsToldSo) {
+  node.world.flip(segment_name(1), ends_in(1)[1] + 20, 1);
+  ASSERT_TRUE(node.start().repairing);
+  const HardState last{Term(kEntryCount), kNoNode};
+  ASSERT_TRUE(node.write(last));
+  for (uint64_t i = 1; i <= 20; ++i) ASSERT_TRUE(node.write({entry(i, 20, "fetched")}));
+  Recovered recovered = node.restart();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_TRUE(recovered.repairing);
+  EXPECT_EQ(recovered.hard_state, last);
+  EXPECT_EQ(recovered.entries.size(), 20u);
+  EXPECT_EQ(recovered.message, "damaged earlier, not yet repaired");
+  EXPECT_NE(node.media(1), "") << "what is left of the old log stays until then";
+
+  StorageWrite whole;
+  whole.whole = true;
+  ASSERT_TRUE(node.write(whole));
+  EXPECT_EQ(node.media(1), "");
+  EXPECT_EQ(node.media(4), "");
+  recovered = node.restart();
+  EXPECT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+  EXPECT_FALSE(recovered.repairing);
+  EXPECT_EQ(recovered.entries.size(), 20u);
+  EXPECT_EQ(recovered.hard_state, last);
+  ASSERT_TRUE(node.write({entry(21, 20, "next")}));
+  EXPECT_EQ(node.restart().entries.size(), 21u);
+}
+
+TEST_F(WalDamage, DamageDuringARepairBeginsAnother) {
+  node.world.flip(segment_name(1), ends_in(1)[1] + 20, 1);
+  ASSERT_TRUE(node.start().repairing);
+  ASSERT_TRUE(node.write(HardState{Term(20), NodeId(2)}));
+  ASSERT_TRUE(node.write({entry(1, 20, "fetched")}));
+  ASSERT_TRUE(node.write({entry(2, 20, "fetched")}));
+  node.world.flip(segment_name(5), kSegmentRecordBytes + 100, 1);
+  const Recovered recovered = node.restart();
+  EXPECT_TRUE(recovered.repairing);
+  EXPECT_TRUE(recovered.entries.empty());
+  EXPECT_EQ(recovered.hard_state, (HardState{Term(20), NodeId(2)}));
+  ASSERT_TRUE(node.write(HardState{Term(21), NodeId(2)}));
+  EXPECT_EQ(node.restart().hard_state.term, Term(21));
+}
+
+TEST_F(WalDamage, TermAndVoteAreLostWithTheEndOfTheLog) {
+  node.world.disk.truncate(segment_name(3), 300, 0);
+  Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_FALSE(recovered.repairing);
+  EXPECT_NE(recovered.message.find("term and vote are lost"), std::string::npos);
+  SetUpAgain();
+  node.world.disk.rename(segment_name(3), "elsewhere", 0);
+  EXPECT_FALSE(node.start().repairing);
+}
+
+// A sector that cannot be read is no torn write: never cut. Behind the newest batch, it may have
+// held a newer one, and a vote.
+TEST_F(WalDamage, AnUnreadableSectorIsDamage) {
+  ASSERT_NE(node.world.disk.spoil(600, "wal-0000000000000001"), "");
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_TRUE(recovered.repairing);
+  EXPECT_EQ(recovered.hard_state, (HardState{Term(kEntryCount), kNoNode}));
+  EXPECT_NE(recovered.message.find("wal-0000000000000001 offset"), std::string::npos);
+}
+
+// Power loss at every disk call of a repair: at each start the node knows its term and vote, is
+// under repair or was told to be whole, and what it was told is durable is there.
+TEST(WalRepair, CrashAtEveryDiskPoint) {
+  uint64_t points = 0;
+  for (uint64_t freeze_at = 1;; ++freeze_at) {
+    Node node(freeze_at);
+    node.start();
+    for (uint64_t i = 1; i <= 9; ++i) {
+      ASSERT_TRUE(node.write({HardState{Term(i), kNoNode}, {entry(i, i, "some command")}}));
+    }
+    node.world.flip(segment_name(1), 400, 1);
+    ASSERT_TRUE(node.restart().repairing);
+    const size_t before = node.world.points.size();
+    node.world.freeze_at = before + freeze_at;
+    HardState hard_state{Term(9), kNoNode};
+    uint64_t entries = 0;
+    bool whole = false;
+    const auto live = [&] {
+      if (!node.write(HardState{Term(11), NodeId(2)})) return;
+      hard_state = {Term(11), NodeId(2)};
+      for (uint64_t i = 1; i <= 8; ++i) {
+        if (!node.write({entry(i, 11, "fetched")})) return;
+        entries = i;
+      }
+      StorageWrite mark;
+      mark.whole = true;
+      if (!node.write(mark)) return;
+      whole = true;
+      if (node.write({entry(9, 11, "new")})) entries = 9;
+    };
+    live();
+    points = node.world.points.size() - before;
+    const bool ended = points < freeze_at;
+    node.world.freeze_at = 0;
+    const Recovered recovered = node.restart();
+    ASSERT_TRUE(recovered.outcome == Outcome::kWhole || recovered.repairing)
+        << freeze_at << ": " << recovered.message;
+    ASSERT_TRUE(!whole || recovered.outcome == Outcome::kWhole) << freeze_at;
+    ASSERT_GE(recovered.hard_state.term, hard_state.term) << freeze_at;
+    ASSERT_GE(recovered.entries.size(), entries) << freeze_at;
+    ASSERT_TRUE(!recovered.repairing || node.write(HardState{Term(12), NodeId(2)}));
+    if (ended) break;
+  }
+  EXPECT_GT(points, 60u);
 }
 
 TEST_F(WalDamage, AFlippedByteOfTheLastBatchIsCutAndSaid) {
@@ -682,7 +805,7 @@ TEST(WalRefusal, ANewerFormat) {
   node.world.poke_new(segment_name(1), segment);
   const Recovered recovered = node.start();
   EXPECT_EQ(recovered.outcome, Outcome::kRefused);
-  EXPECT_NE(recovered.message.find("log format 3"), std::string::npos);
+  EXPECT_NE(recovered.message.find("log format 4"), std::string::npos);
 }
 
 // ---- Snapshots and compaction ----
@@ -962,6 +1085,83 @@ TEST(WalFailure, AFailedSyncInTheBackgroundStopsTheLog) {
   EXPECT_FALSE(snapshot.write({entry(2, 1, "b")}));
 }
 
+// ---- A full disk ----
+
+// The log fills what it has, keeps its reserve for votes, loses nothing, and goes on.
+TEST(WalFullDisk, EntriesWaitVotesDoNotAndAllGoesOnByItself) {
+  Node node(3);
+  node.start();
+  State state;
+  uint64_t index = 0;
+  const auto next = [&] {
+    ++index;
+    return StorageWrite{std::nullopt, {entry(index, 1, "a command of some length")}};
+  };
+  for (int i = 0; i < 3; ++i) {
+    const StorageWrite write = next();
+    ASSERT_TRUE(node.write(write));
+    state.apply(write, 1);
+  }
+  node.world.disk.set_capacity(node.world.disk.used_bytes() + 300);
+  while (!node.wal->is_full()) {
+    const StorageWrite write = next();
+    ASSERT_TRUE(node.write(write));
+    state.apply(write, 1);
+  }
+  // In the reserve.
+  for (uint64_t term = 2; term <= 3; ++term) {
+    ASSERT_TRUE(node.write(HardState{Term(term), NodeId(1)}));
+  }
+  const std::string before = node.error;
+  StorageWrite waiting = next();
+  waiting.entries[0].data = Bytes(std::string(500, 'x'));
+  ASSERT_FALSE(node.write(waiting)) << "there is no room";
+  node.wal->try_again();
+  node.world.run();
+  EXPECT_EQ(node.error, before) << "waits; fails not";
+  EXPECT_TRUE(node.wal->is_full());
+
+  node.world.disk.set_capacity(UINT64_MAX);
+  node.durable = false;
+  node.wal->try_again();
+  node.world.run();
+  EXPECT_TRUE(node.durable);
+  EXPECT_FALSE(node.wal->is_full());
+  const Recovered recovered = node.restart();
+  EXPECT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+  EXPECT_EQ(recovered.entries.size(), index);
+  EXPECT_EQ(recovered.hard_state, (HardState{Term(3), NodeId(1)}));
+}
+
+TEST(WalFullDisk, AFirstStartWithoutRoomWaits) {
+  Node node(1);
+  node.world.disk.set_capacity(500);
+  node.start();
+  ASSERT_FALSE(node.write(HardState{Term(1), NodeId(1)}));
+  EXPECT_TRUE(node.wal->is_full());
+  node.world.disk.set_capacity(10'000);
+  node.wal->try_again();
+  node.world.run();
+  EXPECT_TRUE(node.durable);
+  EXPECT_FALSE(node.wal->is_full());
+  EXPECT_EQ(node.restart().hard_state, (HardState{Term(1), NodeId(1)}));
+}
+
+TEST(WalFullDisk, ASnapshotWithoutRoomIsGivenUpAndGivesItsPartBack) {
+  Node node(1);
+  node.start();
+  ASSERT_TRUE(node.write({entry(1, 1, "a")}));
+  const uint64_t used = node.world.disk.used_bytes();
+  node.world.disk.set_capacity(used + 600);
+  EXPECT_FALSE(node.write_snapshot(mark(1), {std::string(400, 'a'), std::string(400, 'b')}));
+  node.world.run();
+  EXPECT_NE(node.error.find("no_space"), std::string::npos);
+  EXPECT_EQ(node.world.disk.used_bytes(), used);
+  EXPECT_TRUE(node.write({entry(2, 1, "b")})) << "the log is not touched";
+  node.world.disk.set_capacity(UINT64_MAX);
+  EXPECT_TRUE(node.write_snapshot(mark(1), {std::string(400, 'a'), std::string(400, 'b')}));
+}
+
 // ---- Arbitrary bytes ----
 
 // Recovery ends, and shows no entry that was not written there.
@@ -998,9 +1198,14 @@ RC_GTEST_PROP(WalProperty, AnyBytesAreReadSafely, ()) {
   for (const Entry& each : recovered.entries) {
     RC_ASSERT(std::find(written.begin(), written.end(), each) != written.end());
   }
-  const bool usable = recovered.outcome == Outcome::kWhole || recovered.outcome == Outcome::kEmpty;
-  RC_ASSERT(usable || !recovered.message.empty());
-  if (usable) RC_ASSERT(node.write(HardState{Term(100), kNoNode}));
+  const bool sound = recovered.outcome == Outcome::kWhole || recovered.outcome == Outcome::kEmpty;
+  RC_ASSERT(sound || !recovered.message.empty());
+  if (!sound && !recovered.repairing) return;
+  RC_ASSERT(node.write(HardState{Term(100), kNoNode}));
+  const Recovered again = node.restart();
+  RC_ASSERT(again.outcome == Outcome::kWhole || again.repairing);
+  RC_ASSERT(again.repairing == recovered.repairing);
+  RC_ASSERT(again.hard_state.term == Term(100));
 }
 
 RC_GTEST_PROP(WalProperty, NoiseIsReadSafely, (const std::vector<std::string>& contents)) {

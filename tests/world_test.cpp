@@ -355,6 +355,18 @@ TEST(Faults, AFailedSyncStopsTheNodeAtOnceAndOnce) {
   }
 }
 
+TEST(Faults, AFullDiskTakesNoEntriesAndGoesOnWhenThereIsRoom) {
+  const RunResult result =
+      run(small("params { disk { segment_bytes: 2048 } }" +
+                fault("kind: DISK_FULL target { role: LEADER } duration_ms: 1500")));
+  expect_ok(result);
+  EXPECT_EQ(result.faults_fired[DISK_FULL], 1u);
+  EXPECT_GT(seen(result, NoteKind::disk_full), 0u);
+  EXPECT_GT(seen(result, NoteKind::disk_has_room), 0u);
+  EXPECT_GT(seen(result, NoteKind::stepped_down_full_disk), 0u);
+  EXPECT_GT(seen(result, NoteKind::entries_not_taken), 0u);
+}
+
 TEST(Faults, TriggersWithADeadlineGiveUp) {
   const RunResult result =
       run(small(fault("kind: CRASH target { node: 1 }", "when { committed: 40 } deadline_ms: 100") +
