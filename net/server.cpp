@@ -243,19 +243,18 @@ std::string Server::ask_peers() {
 }
 
 std::string Server::start_node() {
-  WalConfig config;
-  config.segment_bytes = options_.segment_bytes;
-  wal_ = std::make_unique<Wal>(*disk_, config);
+  WalConfig wal_config;
+  wal_config.segment_bytes = options_.segment_bytes;
+  wal_ = std::make_unique<Wal>(*disk_, wal_config);
   Clock& clock = *this;
   Network& network = *this;
-  node_ = std::make_unique<Node>(node_config(options_, identity_), clock, network, *wal_);
-  const Recovered::Outcome outcome = node_->start();
+  NodeConfig config = node_config(options_, identity_);
+  config.first_start = !node_file_.log_began();
+  node_ = std::make_unique<Node>(config, clock, network, *wal_);
+  node_->start();
   if (!node_->running()) return fmt::format("{}: {}", options_.data_directory, node_->message());
   if (!node_->message().empty()) log("warning", node_->message());
   started_ = true;
-  if (outcome == Recovered::Outcome::kEmpty && node_file_.log_began()) {
-    return fmt::format("{}: the log is empty, but it had begun", options_.data_directory);
-  }
   return after_step();
 }
 

@@ -104,6 +104,16 @@ class CliTest(unittest.TestCase):
 
     # ---- bad input
 
+    def test_dump(self):
+        noise = self.write("wal-0000000000000001", "no log at all, but forty-eight bytes of a text!!")
+        ran = Ran("dump", noise)
+        self.assertEqual(ran.code, VIOLATION)
+        self.assertIn("1 places marked !!", ran.out)
+        self.assertIn("48 bytes that are no record", ran.out)
+        empty = Ran("dump", self.write("empty", ""))
+        self.assertEqual((empty.code, empty.err), (OK, ""))
+        self.expect_usage(Ran("dump", str(self.directory / "missing")), "missing cannot be read")
+
     def test_flags_and_subcommands_that_do_not_exist(self):
         self.expect_usage(Ran("run", "--sed", "1"), "--sed")
         self.expect_usage(Ran("fly"), "fly")

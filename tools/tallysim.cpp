@@ -12,6 +12,7 @@
 #include "tally_commit.h"
 #include "tools/sim_check.h"
 #include "tools/sim_diverge.h"
+#include "tools/sim_dump.h"
 #include "tools/sim_explain.h"
 #include "tools/sim_load.h"
 #include "tools/sim_output.h"
@@ -239,6 +240,13 @@ int main(int argc, char** argv) {
   CLI::App& list_app = *app.add_subcommand("list", "List the scenarios");
   list_app.add_flag("--json", list_json, "Print JSON, one object per line");
 
+  std::vector<std::string> dumped;
+  CLI::App& dump_app = *app.add_subcommand(
+      "dump", "Print log and snapshot files as text; what is wrong is marked !!");
+  dump_app.add_option("file", dumped, "Files of a data directory")
+      ->required()
+      ->type_name("FILE...");
+
   CheckFlags check;
   const CLI::App& check_app = add_check_command(app, check);
 
@@ -272,6 +280,7 @@ int main(int argc, char** argv) {
   }
   if (list_app.parsed()) return list_command(list_json);
   if (check_app.parsed()) return check_command(check);
+  if (dump_app.parsed()) return dump_command(dumped);
   run.seed_given = seed->count() > 0;
   if (!trail.empty()) {
     SeedRange events;
