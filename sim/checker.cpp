@@ -120,16 +120,13 @@ class Judge {
     CHECK(error.empty(), "the checker's own linearization is wrong: {}", error);
   }
 
+  // A linearization has all that was answered, and what was needed beside it.
   void count() {
-    for (const Operation& op : history_) {
-      result_.op_count += op.status != Operation::Status::kFailed;
-      result_.unknown_unspent_count += op.status == Operation::Status::kUnknown &&
-                                       op.kind == Operation::Kind::kAdd && op.delta != 0;
+    result_.op_count = grouping_.answered_count + grouping_.unknown_count;
+    if (result_.verdict == CheckResult::Verdict::kOk) {
+      result_.unknown_used_count = result_.linearization.size() - grouping_.answered_count;
     }
-    for (uint32_t index : result_.linearization) {
-      result_.unknown_used_count += history_[index].status == Operation::Status::kUnknown;
-    }
-    result_.unknown_unspent_count -= result_.unknown_used_count;
+    result_.unknown_unspent_count = grouping_.ambiguous_count - result_.unknown_used_count;
   }
 
   const History& history_;

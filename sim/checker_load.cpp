@@ -183,7 +183,14 @@ Grouping group_by_counter(const History& history) {
   Grouping grouping;
   NameTable names;
   std::vector<uint32_t> number_by_op(op_count);
-  for (uint32_t i = 0; i < op_count; ++i) number_by_op[i] = names.number_of(history, i);
+  for (uint32_t i = 0; i < op_count; ++i) {
+    number_by_op[i] = names.number_of(history, i);
+    const Operation& op = history[i];
+    const bool unknown = op.status == Operation::Status::kUnknown;
+    grouping.answered_count += !unknown && op.status != Operation::Status::kFailed;
+    grouping.unknown_count += unknown;
+    grouping.ambiguous_count += unknown && op.kind == Operation::Kind::kAdd && op.delta != 0;
+  }
 
   grouping.starts.assign(names.size() + 1, 0);
   for (uint32_t number : number_by_op) ++grouping.starts[number + 1];

@@ -14,6 +14,9 @@ namespace tally::sim::checker {
 struct Grouping {
   std::vector<uint32_t> order;   // indexes into the history, one counter after the other
   std::vector<uint32_t> starts;  // of each counter in `order`; one more at the end
+  uint64_t answered_count = 0;   // ok and rejected operations: every order has to contain them
+  uint64_t unknown_count = 0;    // of unknown outcome
+  uint64_t ambiguous_count = 0;  // those among them that can have an effect: increments
 
   size_t counter_count() const { return starts.size() - 1; }
 };

@@ -126,14 +126,11 @@ class Replay {
       if (index >= history_.size()) return fmt::format("index {} is no operation", index);
       if (seen_[index]) return name_of(history_, index) + " appears twice";
       seen_[index] = true;
-      const bool same_counter =
-          i > 0 && history_[linearization[i - 1]].counter == history_[index].counter;
-      if (!same_counter) {
-        std::string error = start_counter(history_[index].counter);
-        if (!error.empty()) return error;
+      if (counters_.empty() || *counters_.back() != history_[index].counter) {
+        start_counter(history_[index].counter);
       }
-      std::string error = step(history_[index]);
-      if (!error.empty()) return name_of(history_, index) + " " + error;
+      const char* error = step(history_[index]);
+      if (error != nullptr) return name_of(history_, index) + " " + error;
     }
     for (size_t i = 0; i < history_.size(); ++i) {
       const Status status = history_[i].status;
@@ -146,14 +143,14 @@ class Replay {
 
  private:
   // A counter's operations must stand together, or its value would start afresh in the middle.
-  std::string start_counter(const std::string& counter) {
+  void start_counter(const std::string& counter) {
     counters_.push_back(&counter);
     value_ = options_.initial;
     invoke_max_ = std::numeric_limits<Wide>::min();
-    return {};
   }
 
-  std::string step(const Operation& op) {
+  // What is wrong with taking the operation next, or null.
+  const char* step(const Operation& op) {
     if (op.status == Status::kFailed) return "failed, but takes effect";
     // Everything before this one must have been invoked by the time this one returned.
     const Wide error = options_.max_clock_error_ns;
@@ -164,17 +161,17 @@ class Replay {
 
     if (op.kind == Kind::kGet) {
       if (op.status == Status::kOk && op.value != value_) return "reads another value";
-      return {};
+      return nullptr;
     }
     const Wide sum = Wide{value_} + op.delta;
     const Wide low = op.lower.value_or(std::numeric_limits<int64_t>::min());
     const Wide high = op.upper.value_or(std::numeric_limits<int64_t>::max());
     const bool admitted = low <= sum && sum <= high;
-    if (op.status == Status::kRejected) return admitted ? "is refused without a reason" : "";
+    if (op.status == Status::kRejected) return admitted ? "is refused without a reason" : nullptr;
     if (!admitted) return "leaves its bounds";
     if (op.status == Status::kOk && op.value != sum) return "answers another value";
     value_ = static_cast<int64_t>(sum);
-    return {};
+    return nullptr;
   }
 
  public:
