@@ -6,11 +6,15 @@
 // Fillings are tried by size. Pools are nested, so what failed once with the same increments used
 // up fails again; such dead ends are remembered.
 //
-// Passes grow: small fillings and few of them per gap first, then more, then all of them; only the
-// last can say that there is none. Ahead of it, a gap that ended a pass is put to a relaxed test
-// that often refutes at once: whether any subset at all of what was released has that sum.
+// Passes grow. At first, a gap is filled by few increments, of those invoked last before its limit:
+// what took effect mostly did so soon. The smallest size at which there are fillings is enough, and
+// a pass ends at so many dead ends, as going back through gaps that have nothing to do with one
+// that cannot be filled is what takes long. Only the last pass tries everything, and can say that
+// there is no way. Ahead of it, a gap that ended a pass is put to a relaxed test that often refutes
+// at once: whether any subset at all of what was released has that sum.
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <set>
@@ -33,12 +37,20 @@ struct Class {
   uint32_t left() const { return released_count - used_count; }
 };
 
-struct Pass {
-  size_t size_max;    // operations per filling
-  size_t choice_max;  // fillings per gap
-};
 constexpr size_t kNoLimit = ~size_t{0};
-constexpr std::array<Pass, 3> kPasses = {{{2, 8}, {4, 64}, {kNoLimit, kNoLimit}}};
+
+struct Pass {
+  size_t size_max;      // operations per filling
+  size_t choice_max;    // fillings per gap
+  size_t recent_max;    // released operations that fillings are made of, apart from their last one
+  size_t dead_end_max;  // in the pass
+
+  bool tries_all() const { return size_max == kNoLimit; }
+};
+constexpr std::array<Pass, 4> kPasses = {{{2, 8, 64, 100},
+                                          {3, 16, 128, 1000},
+                                          {4, 64, 256, 10'000},
+                                          {kNoLimit, kNoLimit, kNoLimit, kNoLimit}}};
 
 // Classes, one entry per increment used, largest first.
 using Choice = std::vector<uint32_t>;
@@ -94,6 +106,8 @@ class AnyFiller {
     released_ = 0;
     frames_.clear();
     dead_ends_.clear();
+    dead_end_hashes_.clear();
+    used_hash_ = 0;
     left_out_ = false;
   }
 
@@ -101,10 +115,12 @@ class AnyFiller {
   Answer run_pass(const Pass& pass) {
     reset();
     worst_stage_ = 0;
+    size_t dead_end_count = 0;
     while (frames_.size() < stages_.size()) {
       if (!enter(pass)) return Answer::kUndecided;
       while (!frames_.empty() && !advance()) {
         if (!spend()) return Answer::kUndecided;
+        if (++dead_end_count > pass.dead_end_max) return Answer::kNotApplicable;
       }
       if (frames_.empty()) return left_out_ ? Answer::kNotApplicable : Answer::kViolation;
     }
@@ -120,7 +136,10 @@ class AnyFiller {
       ++classes_[class_of(pool_[released_].delta)].released_count;
       ++released_;
     }
-    if (dead_ends_.count({stage, used_counts()}) > 0) return true;
+    if (dead_end_hashes_.count({stage, used_hash_}) > 0 &&
+        dead_ends_.count({stage, used_counts()}) > 0) {
+      return true;
+    }
     const bool within = list_choices(pass, stages_[stage].low - stages_[stage].from);
     if (frames_.back().choices.empty() && stage > worst_stage_) worst_stage_ = stage;
     return within;
@@ -130,21 +149,34 @@ class AnyFiller {
   bool advance() {
     Frame& frame = frames_.back();
     if (frame.next > 0) {
-      for (uint32_t c : frame.choices[frame.next - 1]) --classes_[c].used_count;
+      for (uint32_t c : frame.choices[frame.next - 1]) {
+        --classes_[c].used_count;
+        used_hash_ -= hash_of(c);
+      }
     }
     if (frame.next < frame.choices.size()) {
-      for (uint32_t c : frame.choices[frame.next]) ++classes_[c].used_count;
+      for (uint32_t c : frame.choices[frame.next]) {
+        ++classes_[c].used_count;
+        used_hash_ += hash_of(c);
+      }
       ++frame.next;
       return true;
     }
     if (dead_ends_.size() < kDeadEndCountMax) {
       dead_ends_.insert({frames_.size() - 1, used_counts()});
+      dead_end_hashes_.insert({frames_.size() - 1, used_hash_});
     }
     while (released_ > frame.released_before) {
       --classes_[class_of(pool_[--released_].delta)].released_count;
     }
     frames_.pop_back();
     return false;
+  }
+
+  // Their sum over the increments used tells most sets of them apart.
+  static uint64_t hash_of(uint32_t c) {
+    const uint64_t bits = (uint64_t{c} + 1) * 0x9E3779B97F4A7C15U;
+    return (bits ^ (bits >> 32)) * 0xD6E8FEB86659FD93U;
   }
 
   std::vector<uint32_t> used_counts() const {
@@ -162,26 +194,54 @@ class AnyFiller {
       frames_.back().choices.push_back({static_cast<uint32_t>(single)});
       return true;
     }
-    uint64_t left_count = 0;
-    for (const Class& cls : classes_) left_count += cls.delta < amount ? cls.left() : 0;
+    const uint64_t left_count = list_candidates(pass, amount);
     for (size_t size = 2; size <= left_count; ++size) {
-      if (size > pass.size_max || frames_.back().choices.size() >= pass.choice_max) {
+      const size_t choice_count = frames_.back().choices.size();
+      const bool enough = choice_count > 0 && !pass.tries_all();
+      if (size > pass.size_max || choice_count >= pass.choice_max || enough) {
         left_out_ = true;
         return true;
       }
       choice_.clear();
-      if (!extend(pass, size, amount, classes_.size())) return false;
+      if (!extend(pass, size, amount, 0)) return false;
     }
     return true;
   }
 
-  // Completes choice_ by `size` more operations of classes below `end`, or of the last class used
-  // again, with the given sum. False when the budget is spent.
-  bool extend(const Pass& pass, size_t size, uint64_t amount, size_t end) {
+  // Fills candidates_ with the classes below `amount` that the pass makes fillings of, largest
+  // first. How many operations those are that are left of them.
+  uint64_t list_candidates(const Pass& pass, uint64_t amount) {
+    candidates_.clear();
+    if (released_ > pass.recent_max) {
+      left_out_ = true;
+      for (size_t i = released_ - pass.recent_max; i < released_; ++i) {
+        candidates_.push_back(static_cast<uint32_t>(class_of(pool_[i].delta)));
+      }
+      std::sort(candidates_.begin(), candidates_.end(), std::greater<>());
+      candidates_.erase(std::unique(candidates_.begin(), candidates_.end()), candidates_.end());
+    } else {
+      for (size_t c = class_of(amount); c-- > 0;) candidates_.push_back(static_cast<uint32_t>(c));
+    }
+    uint64_t left_count = 0;
+    size_t kept = 0;
+    for (uint32_t c : candidates_) {
+      if (classes_[c].delta >= amount || classes_[c].left() == 0) continue;
+      left_count += classes_[c].left();
+      candidates_[kept++] = c;
+    }
+    candidates_.resize(kept);
+    // The last one of a filling may be older.
+    return pass.tries_all() || kept == 0 ? left_count : left_count + 1;
+  }
+
+  // Completes choice_ by `size` more operations with the given sum, of candidates_ from `begin` on
+  // but for the last one, none larger than the one before it. False when the budget is spent.
+  bool extend(const Pass& pass, size_t size, uint64_t amount, size_t begin) {
     if (!spend()) return false;
     if (size == 1) {
       const size_t c = class_of(amount);
-      if (c < end && classes_[c].delta == amount && classes_[c].left() > taken_of(c)) {
+      if (c < classes_.size() && c <= choice_.back() && classes_[c].delta == amount &&
+          classes_[c].left() > taken_of(c)) {
         if (frames_.back().choices.size() >= pass.choice_max) {
           left_out_ = true;
           return true;
@@ -192,15 +252,19 @@ class AnyFiller {
       }
       return true;
     }
-    for (size_t c = std::min(end, class_of(amount)); c-- > 0;) {
+    for (size_t i = begin; i < candidates_.size(); ++i) {
+      const uint32_t c = candidates_[i];
       const Class& cls = classes_[c];
-      if (cls.left() <= taken_of(c)) continue;
+      if (cls.delta >= amount || cls.left() <= taken_of(c)) continue;
       if (cls.delta <= (amount - 1) / size) break;  // this many of them do not reach it
-      choice_.push_back(static_cast<uint32_t>(c));
-      const bool within = extend(pass, size - 1, amount - cls.delta, c + 1);
+      choice_.push_back(c);
+      const bool within = extend(pass, size - 1, amount - cls.delta, i);
       choice_.pop_back();
       if (!within) return false;
-      if (frames_.back().choices.size() >= pass.choice_max) break;
+      if (frames_.back().choices.size() >= pass.choice_max) {
+        left_out_ = true;
+        break;
+      }
     }
     return true;
   }
@@ -270,9 +334,12 @@ class AnyFiller {
   size_t released_ = 0;                                           // of pool_
   std::vector<Frame> frames_;                                     // one per stage entered
   std::set<std::pair<size_t, std::vector<uint32_t>>> dead_ends_;  // stage, counts used before it
-  Choice choice_;                                                 // being built
-  size_t worst_stage_ = 0;  // the highest one without any choice in this pass
-  bool left_out_ = false;   // this pass skipped a choice
+  std::set<std::pair<size_t, uint64_t>> dead_end_hashes_;         // the same by used_hash_
+  uint64_t used_hash_ = 0;            // sum of hash_of over the increments used
+  std::vector<uint32_t> candidates_;  // classes that the gap at hand may be filled from
+  Choice choice_;                     // being built
+  size_t worst_stage_ = 0;            // the highest one without any choice in this pass
+  bool left_out_ = false;             // this pass skipped a choice
 };
 
 }  // namespace
