@@ -8,195 +8,30 @@
 #include <vector>
 
 #include "sim/checker_explain.h"
+#include "sim/checker_html_axis.h"
 #include "sim/checker_html_page.h"
+#include "sim/checker_html_text.h"
 #include "sim/checker_segment.h"
 
 namespace tally::sim {
 namespace {
 
 using Verdict = CheckResult::Verdict;
+using checker_html::Axis;
+using checker_html::class_of;
+using checker_html::counted;
+using checker_html::escaped;
+using checker_html::grouped;
 using checker_html::kPageHead;
 using checker_html::kScript;
 using checker_html::kStyle;
+using checker_html::label_of;
 
 constexpr int64_t kLaneHeight = 34;  // pixels, as all sizes
 constexpr int64_t kBarHeight = 22;
 constexpr int64_t kAxisHeight = 30;
 constexpr int64_t kValueHeight = 96;
-constexpr int64_t kMargin = 16;
-constexpr int64_t kWidthMin = 1080;  // a short history is stretched to this
 constexpr size_t kNoStep = std::numeric_limits<size_t>::max();
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
-    }
-  }
-  return out;
-}
-
-template <class Integer>
-std::string grouped(Integer number) {
-  std::string digits = fmt::format("{}", number);
-  const size_t first = digits[0] == '-' ? 1 : 0;
-  for (size_t end = digits.size(); end > first + 3; end -= 3) digits.insert(end - 3, 1, ',');
-  return digits;
-}
-
-std::string counted(uint64_t count, std::string_view thing) {
-  return fmt::format("{} {}{}", grouped(count), thing, count == 1 ? "" : "s");
-}
-
-std::string label_of(const Operation& op) {
-  std::string text =
-      op.kind == Operation::Kind::kGet ? std::string("get") : fmt::format("{:+}", op.delta);
-  switch (op.status) {
-    case Operation::Status::kOk: return text + fmt::format(" → {}", op.value);
-    case Operation::Status::kUnknown: return text + " ?";
-    case Operation::Status::kRejected: return text + " refused";
-    case Operation::Status::kFailed: return text + " failed";
-  }
-  return text;
-}
-
-const char* class_of(const Operation& op) {
-  switch (op.status) {
-    case Operation::Status::kOk: return op.kind == Operation::Kind::kGet ? "get" : "add";
-    case Operation::Status::kUnknown: return "maybe";
-    case Operation::Status::kRejected: return "refused";
-    case Operation::Status::kFailed: return "failed";
-  }
-  return "";
-}
-
-int64_t label_width(const Operation& op) {
-  const auto length = static_cast<int64_t>(label_of(op).size());
-  const int64_t columns = op.status == Operation::Status::kOk ? length - 2 : length;  // the arrow
-  return columns * 73 / 10 + 14;
-}
-
-// Where times lie. Every time at which something begins or ends has a place, in order and far
-// enough apart that labels fit into their bars; distances are compressed, so that a pause of an
-// hour does not push all the rest together.
-class Axis {
- public:
-  struct Place {
-    int64_t time;
-    int64_t begin;  // pixels: of what is invoked at this time
-    int64_t end;    // of what returns at it; larger where an operation has no duration
-  };
-
-  Axis(const History& history, const std::vector<size_t>& shown, int64_t clock_error)
-      : clock_error_(clock_error) {
-    for (const size_t index : shown) {
-      times_add(invoke_of(history[index]));
-      times_add(return_of(history[index]));
-    }
-    const auto by_time = [](const Place& a, const Place& b) { return a.time < b.time; };
-    std::sort(places_.begin(), places_.end(), by_time);
-    places_.erase(std::unique(places_.begin(), places_.end(),
-                              [](const Place& a, const Place& b) { return a.time == b.time; }),
-                  places_.end());
-    lay_out(history, shown);
-  }
-
-  int64_t begin_of(const Operation& op) const { return places_[place_of(invoke_of(op))].begin; }
-  // The right end of what may take effect at any later time is that of the picture.
-  int64_t end_of(const Operation& op) const {
-    return op.return_ns ? places_[place_of(return_of(op))].end : width_ - kMargin / 2;
-  }
-  int64_t effect_end_of(const Operation& op) const {
-    return op.status == Operation::Status::kUnknown ? width_ - kMargin / 2 : end_of(op);
-  }
-  int64_t width() const { return width_; }
-  const std::vector<Place>& places() const { return places_; }
-
- private:
-  int64_t invoke_of(const Operation& op) const {
-    const int64_t min = std::numeric_limits<int64_t>::min();
-    return op.invoke_ns < min + clock_error_ ? min : op.invoke_ns - clock_error_;
-  }
-  int64_t return_of(const Operation& op) const {
-    const int64_t max = std::numeric_limits<int64_t>::max();
-    if (!op.return_ns) return invoke_of(op);
-    return *op.return_ns > max - clock_error_ ? max : *op.return_ns + clock_error_;
-  }
-  void times_add(int64_t time) { places_.push_back({time, 0, 0}); }
-  size_t place_of(int64_t time) const {
-    const auto found = std::lower_bound(places_.begin(), places_.end(), time,
-                                        [](const Place& a, int64_t b) { return a.time < b; });
-    return static_cast<size_t>(found - places_.begin());
-  }
-
-  static uint64_t distance(const Place& a, const Place& b) {
-    const uint64_t gap = static_cast<uint64_t>(b.time) - static_cast<uint64_t>(a.time);
-    return std::min(gap, uint64_t{1} << 50);
-  }
-  uint64_t median_distance() const {
-    std::vector<uint64_t> gaps;
-    for (size_t i = 1; i < places_.size(); ++i)
-      gaps.push_back(distance(places_[i - 1], places_[i]));
-    if (gaps.empty()) return 1;
-    const auto middle = gaps.begin() + static_cast<ptrdiff_t>(gaps.size() / 2);
-    std::nth_element(gaps.begin(), middle, gaps.end());
-    return *middle;
-  }
-
-  void lay_out(const History& history, const std::vector<size_t>& shown) {
-    std::vector<std::vector<size_t>> ending(places_.size());  // operations by place of return
-    int64_t tail = 0;  // room for the labels of what has no return
-    for (const size_t index : shown) {
-      const Operation& op = history[index];
-      if (op.return_ns) {
-        ending[place_of(return_of(op))].push_back(index);
-      } else {
-        tail = std::max(tail, label_width(op));
-      }
-    }
-    const uint64_t median = median_distance();
-    int64_t x = kMargin;
-    for (size_t i = 0; i < places_.size(); ++i) {
-      if (i > 0) {
-        const uint64_t gap = distance(places_[i - 1], places_[i]);
-        x = places_[i - 1].end + 6 + static_cast<int64_t>(24 * gap / (gap + median));
-      }
-      places_[i].begin = places_[i].end = x;
-      for (const size_t index : ending[i]) {
-        const int64_t needed = begin_of(history[index]) + label_width(history[index]);
-        places_[i].end = std::max(places_[i].end, needed);
-        // Only an operation without duration needs width at this very time.
-        if (invoke_of(history[index]) != places_[i].time) {
-          places_[i].begin = std::max(places_[i].begin, needed);
-        }
-      }
-      places_[i].end = std::max(places_[i].end, places_[i].begin);
-    }
-    width_ = (places_.empty() ? kMargin : places_.back().end) + tail + kMargin;
-    if (width_ < kWidthMin && !places_.empty()) stretch();
-  }
-
-  void stretch() {
-    const int64_t from = width_ - 2 * kMargin;
-    const int64_t to = kWidthMin - 2 * kMargin;
-    if (from <= 0) return;
-    for (Place& place : places_) {
-      place.begin = kMargin + (place.begin - kMargin) * to / from;
-      place.end = kMargin + (place.end - kMargin) * to / from;
-    }
-    width_ = kWidthMin;
-  }
-
-  const int64_t clock_error_;
-  std::vector<Place> places_;
-  int64_t width_ = 0;
-};
 
 class Picture {
  public:
