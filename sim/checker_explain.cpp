@@ -20,8 +20,8 @@ std::string quoted(std::string_view name) {
 }
 
 std::string describe_bounds(const Operation& op) {
-  return fmt::format("[{}, {}]", op.lower ? fmt::format("{}", *op.lower) : "",
-                     op.upper ? fmt::format("{}", *op.upper) : "");
+  return fmt::format("[{}, {}]", op.lower ? fmt::format("{}", *op.lower) : "-inf",
+                     op.upper ? fmt::format("{}", *op.upper) : "inf");
 }
 
 std::string describe(const Operation& op) {

@@ -14,7 +14,7 @@ std::string quoted(std::string_view name);
 // client 3 seq 7 (add +5 -> 17, [1200, 1890])
 std::string describe(const Operation& op);
 
-// [lower, upper], a missing one left empty.
+// [lower, upper]; a missing one is -inf or inf.
 std::string describe_bounds(const Operation& op);
 
 // The first few of `indexes` in words, and how many more there are. "none" when empty.

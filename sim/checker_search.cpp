@@ -267,8 +267,7 @@ class Search {
     const std::vector<uint32_t> others(open.begin() + 1, open.end());
     why_.text = fmt::format(
         "Counter {}:{} by time {}. In the one that comes furthest the value is {} when {} must "
-        "take "
-        "effect{}.",
+        "take effect{}.",
         quoted(input_.name), stuck_from_where(), state.limit, state.value,
         describe(history[open[0]]),
         others.empty() ? "" : "; also open then: " + describe_list(history, others));
@@ -280,9 +279,10 @@ class Search {
       why_.blame(space_.ops()[layer_.pending[state.pending_begin + i]].index);
     }
     why_.text = fmt::format(
-        "Counter {}: undecided. The budget was spent around time {}, with {} operations open at "
-        "once and {} states to tell apart.",
-        quoted(input_.name), state.limit, state.pending_count, layer_.states.size());
+        "Counter {}: undecided. The budget was spent around time {}, with {} operation{} open at "
+        "once and {} state{} to tell apart.",
+        quoted(input_.name), state.limit, state.pending_count, state.pending_count == 1 ? "" : "s",
+        layer_.states.size(), layer_.states.size() == 1 ? "" : "s");
   }
 
   const CounterOps& input_;

@@ -187,6 +187,15 @@ class Output(unittest.TestCase):
         self.assertTrue(said[-1].startswith("1 operation"), said)
         self.assertIn("hides nothing", run(FINE, "--explain").stdout)
 
+    def test_explain_is_whole_sentences(self):
+        bounded = [add(1, 1, 0, 10, 1, 1, upper=5), add(1, 2, 20, 30, 1, 2, lower=-3, upper=5)]
+        said = run(bounded + AMBIGUOUS[1:2], "--explain").stdout
+        self.assertIn('added +1 to "hits" within [-inf, 5] and got 1', said)
+        self.assertIn('added +1 to "hits" within [-3, 5] and got 2', said)
+        self.assertIn("Each could have hidden a fault", said)
+        said = run(hard_history(), "--budget", "0").stdout
+        self.assertRegex(said, r"with \d+ operations? open at once and 1 state to tell apart\.")
+
     def test_explain_leaves_json_alone(self):
         result = run(STALE, "--explain", "--json")
         json.loads(result.stdout)
@@ -230,7 +239,8 @@ class Refusals(unittest.TestCase):
             self.assertIn(f"{path}: cannot be read", result.stderr)
 
     def test_flags(self):
-        for flags in (["--max-clock-error", "-1"], ["--budget", "x"], ["--jobs", "0"], ["--what"]):
+        for flags in (["--max-clock-error", "-1"], ["--budget", "x"], ["--budget", "-1"],
+                      ["--jobs", "0"], ["--what"]):
             self.assertEqual(run(FINE, *flags).returncode, 2, flags)
 
 

@@ -275,7 +275,7 @@ std::string explanation_of_ok(const History& history, const CheckResult& result)
   if (result.unknown_unspent_count > 0) {
     text += fmt::format(
         "{} of unknown outcome stayed unspent: nothing shows whether they took effect. Each could "
-        " have hidden a fault of its size, such as an increment applied twice; the fewer "
+        "have hidden a fault of its size, such as an increment applied twice; the fewer "
         "there are, the more this ok says.\n",
         counted(result.unknown_unspent_count));
   } else {
@@ -342,6 +342,9 @@ CLI::App& add_check_command(CLI::App& app, CheckFlags& flags) {
   command
       .add_option("--budget", flags.options.budget,
                   "Search states to visit at most, for each counter")
+      ->check([](const std::string& text) {  // CLI11 would wrap it around
+        return text.rfind('-', 0) == 0 ? "must be 0 or more, not " + text : std::string();
+      })
       ->capture_default_str();
   flags.job_count = std::max(1U, std::thread::hardware_concurrency());
   command.add_option("--jobs", flags.job_count, "Counters to judge at once; changes no verdict")
