@@ -6,6 +6,7 @@
 
 #include "sim/params.h"
 #include "sim/plan.h"
+#include "tests/effort.h"
 
 namespace tally::sim {
 namespace {
@@ -73,7 +74,7 @@ TEST(Capsule, ReproducesEventForEvent) {
 }
 
 TEST(Capsule, OfASwarmSeedDrawsNothingOfTheSwarm) {
-  for (const uint64_t seed : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u}) {
+  for (uint64_t seed = 1; seed <= effort(8); ++seed) {
     RunSpec drawn;
     ASSERT_EQ(make_run_spec(swarm_scenario(), seed, {}, drawn), "");
     const Scenario spelled = capsule_of(drawn).scenario();

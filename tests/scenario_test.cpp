@@ -385,7 +385,7 @@ RunSpec recorded(const RunSpec& drawn) {
 
 TEST(Recorded, NoiseAsAListGivesTheSameRun) {
   size_t compared = 0;
-  for (uint64_t seed = 1; seed <= 12; ++seed) {
+  for (uint64_t seed = 1; seed <= effort(12); ++seed) {
     RunSpec drawn;
     ASSERT_EQ(make_run_spec(swarm_scenario(), seed, {}, drawn), "");
     RunSpec listed = recorded(drawn);
@@ -393,11 +393,11 @@ TEST(Recorded, NoiseAsAListGivesTheSameRun) {
     listed.operations.clear();  // their times lose the nanoseconds
     EXPECT_EQ(run(listed).digest, run(drawn).digest) << "seed " << seed;
   }
-  EXPECT_GT(compared, 1000u);
+  EXPECT_GT(compared, effort(1000));
 }
 
 TEST(Recorded, OperationsAsAListAreTheSameOperations) {
-  for (uint64_t seed = 1; seed <= 4; ++seed) {
+  for (uint64_t seed = 1; seed <= effort(4); ++seed) {
     RunSpec drawn;
     ASSERT_EQ(make_run_spec(swarm_scenario(), seed, {}, drawn), "");
     const RunSpec listed = recorded(drawn);

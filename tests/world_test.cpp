@@ -103,7 +103,7 @@ TEST(Determinism, DifferentSeedsGiveDifferentRuns) {
 }
 
 TEST(Determinism, TheTraceChangesNothing) {
-  for (uint64_t seed = 1; seed <= 5; ++seed) {
+  for (uint64_t seed = 1; seed <= effort(5); ++seed) {
     RunResult with_trace;
     EXPECT_FALSE(traced(swarm(seed), &with_trace).empty());
     const RunResult without = run(swarm(seed));
@@ -133,7 +133,7 @@ TEST(Determinism, AFaultThatFindsNothingToDoChangesNoMessage) {
 
 TEST(Plan, LeavingOneFaultOutChangesNothingBeforeIt) {
   size_t compared = 0;
-  for (const uint64_t seed : seeds_with_faults(6)) {
+  for (const uint64_t seed : seeds_with_faults(effort(6))) {
     RunSpec spec = swarm(seed);
     const RunResult whole = run(spec);
     const int64_t last_ms = spec.plan.back().trigger().at_ms();
@@ -147,7 +147,7 @@ TEST(Plan, LeavingOneFaultOutChangesNothingBeforeIt) {
     EXPECT_NE(whole.digest, less.digest) << "seed " << seed;
     compared += expected;
   }
-  EXPECT_GT(compared, 10u);
+  EXPECT_GT(compared, effort(10));
 }
 
 TEST(Plan, AFaultIsDrawnByItsOwnNumber) {
