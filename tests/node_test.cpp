@@ -349,6 +349,68 @@ TEST_F(NodeTest, ADamagedDiskKeepsTheNodeOut) {
   }
 }
 
+TEST_F(NodeTest, AnEmptyDirectoryThatShouldNotBeKeepsTheNodeOut) {
+  config_.first_start = false;
+  start();
+  EXPECT_FALSE(node_->running());
+  EXPECT_NE(node_->message().find("added as a learner"), std::string::npos);
+}
+
+// It stores and follows, and says which repair it is in; nothing of it counts before it holds what
+// a leader has confirmed for this very repair.
+TEST_F(NodeTest, ADamagedNodeIsSilentUntilItHoldsWhatWasCommittedWhenItAsked) {
+  storage_.recovered_.outcome = Recovered::Outcome::kDamaged;
+  storage_.recovered_.repairing = true;
+  storage_.recovered_.hard_state = {Term(4), NodeId(3)};
+  start();
+  EXPECT_TRUE(noted(NoteKind::repair_begun));
+  sync_all();
+  receive(2, VoteRequest{.term = Term(5),
+                         .pre_vote = false,
+                         .last_log_index = LogIndex(9),
+                         .last_log_term = Term(4)});
+  sync_all();
+  EXPECT_FALSE(last_to<VoteReply>(2)->granted);
+  EXPECT_EQ(node_->raft().term(), Term(4));
+
+  AppendRequest append;
+  append.term = Term(4);
+  append.entries = {Entry{LogIndex(1), Term(4), LogTime(1), EntryType::kNoop, Bytes()}};
+  receive(3, append);
+  sync_all();
+  const AppendReply stored = *last_to<AppendReply>(3);
+  EXPECT_EQ(stored.match_index, LogIndex(1));
+  EXPECT_NE(stored.repair, 0u);
+
+  append.entries.clear();
+  append.prev_log_index = LogIndex(1);
+  append.prev_log_term = Term(4);
+  append.repair_index = LogIndex(1);
+  append.repair = stored.repair + 2;  // an answer to an earlier start
+  receive(3, append);
+  sync_all();
+  EXPECT_TRUE(node_->raft().is_repairing());
+  append.repair = stored.repair;
+  receive(3, append);
+  ASSERT_TRUE(storage_.writes_.back().whole);
+  EXPECT_NE(last_to<AppendReply>(3)->repair, 0u) << "not before it is durable";
+  sync_all();
+  EXPECT_FALSE(node_->raft().is_repairing());
+  receive(3, append);
+  EXPECT_EQ(last_to<AppendReply>(3)->repair, 0u);
+}
+
+TEST_F(NodeTest, ADamagedNodeThatHearsNobodyWaitsAndSaysSo) {
+  storage_.recovered_.outcome = Recovered::Outcome::kDamaged;
+  storage_.recovered_.repairing = true;
+  start();
+  sync_all();
+  network_.sent_.clear();
+  pass(std::chrono::seconds(3));
+  EXPECT_TRUE(noted(NoteKind::repair_waits));
+  EXPECT_TRUE(network_.sent_.empty());
+}
+
 TEST_F(NodeTest, WhatWasRecoveredIsThere) {
   storage_.recovered_.outcome = Recovered::Outcome::kWhole;
   storage_.recovered_.hard_state = {Term(4), NodeId(3)};

@@ -80,6 +80,18 @@ class Actor {
     EXPECT_TRUE(raft().is_leader());
     return *this;
   }
+  // A bit of its log rots, and it starts again: under repair, with nothing but term and vote.
+  Actor& rots() {
+    while (queue_.now() < VirtualTime(std::chrono::milliseconds(100))) next_event();
+    Fault rot;
+    rot.set_kind(BIT_ROT);
+    rot.set_place(200);
+    EXPECT_NE(machine_->damage(rot), "");
+    machine_->crash();
+    machine_->start();
+    EXPECT_TRUE(raft().is_repairing());
+    return *this;
+  }
   Actor& appends_one() {
     machine_->on_deliver({kFirstClient, endpoint_of(machine_->id()), ClientRequest{}});
     return *this;
@@ -454,6 +466,55 @@ TEST_F(OraclesTest, ARefusedStartOfAnUndamagedDisk) {
   judge_ = Oracles(3);
   judge_.on_start_refused(Actor(1).machine(), Recovered::Outcome::kRefused);
   expect_fires("durability", "recovery refuses its own directory");
+}
+
+TEST_F(OraclesTest, ARefusedStartOfADamagedDiskIsFine) {
+  Actor actor(1);
+  actor.takes(2, 1, {entry(1, 1)}).takes(2, 1, {entry(1, 1), entry(2, 1)}).rots();
+  judge_.on_start_refused(actor.machine(), Recovered::Outcome::kDamaged);
+  expect_silent();
+}
+
+// ---- repair
+
+TEST_F(OraclesTest, ADamagedNodeVotes) {
+  Actor actor(1);
+  start(actor.takes(2, 1, {entry(1, 1)}).rots());
+  send(actor, 2, VoteReply{.term = Term(1), .pre_vote = true, .granted = false});
+  expect_silent();
+  send(actor, 2, VoteReply{.term = Term(1), .pre_vote = true, .granted = true});
+  expect_fires("durability", "a damaged node votes");
+}
+
+TEST_F(OraclesTest, ADamagedNodeAcknowledges) {
+  Actor actor(1);
+  media(1, {Term(1), kNoNode});
+  start(actor.takes(2, 1, {entry(1, 1)}).rots());
+  AppendReply reply = acknowledgement(1, 0);
+  reply.repair = 7;
+  send(actor, 2, reply);
+  expect_silent();
+  send(actor, 2, acknowledgement(1, 0));
+  expect_fires("durability", "a damaged node acknowledges");
+}
+
+TEST_F(OraclesTest, ARepairThatEndsTooEarly) {
+  quorum_media(0, {entry(1, 1)});
+  step(Actor(3).takes(2, 1, {entry(1, 1)}, 1));
+  Actor damaged(1);
+  start(damaged.takes(2, 1, {entry(1, 1)}).rots());
+  expect_silent();
+  step(Actor(1).hears(2, 1, 0, 0, 0));
+  expect_fires("durability", "a node calls itself whole and lacks a committed entry");
+}
+
+TEST_F(OraclesTest, ARepairThatEndsWithAllThatWasCommittedIsFine) {
+  quorum_media(0, {entry(1, 1)});
+  step(Actor(3).takes(2, 1, {entry(1, 1)}, 1));
+  Actor damaged(1);
+  start(damaged.takes(2, 1, {entry(1, 1)}).rots());
+  step(Actor(1).takes(2, 1, {entry(1, 1)}));
+  expect_silent();
 }
 
 // ---- reports

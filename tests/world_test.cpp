@@ -367,6 +367,46 @@ TEST(Faults, AFullDiskTakesNoEntriesAndGoesOnWhenThereIsRoom) {
   EXPECT_GT(seen(result, NoteKind::entries_not_taken), 0u);
 }
 
+std::string rot(int node, int at_ms, const std::string& more = "") {
+  return fault("kind: BIT_ROT file: 'wal-' place: 2000 target { node: " + std::to_string(node) +
+                   " } " + more,
+               "at_ms: " + std::to_string(at_ms));
+}
+
+TEST(Damage, TheAtlasSparesAQuorum) {
+  const RunResult spared = run(small(rot(1, 800) + rot(2, 900) + rot(1, 1000)));
+  expect_ok(spared);
+  EXPECT_EQ(spared.faults_fired[BIT_ROT], 2u) << "both of n1";
+  EXPECT_EQ(spared.faults_idle, 1u);
+  const RunResult all =
+      run(small("params { faults { damage_majority: 1 } } " + rot(1, 800) + rot(2, 900)));
+  EXPECT_EQ(all.faults_fired[BIT_ROT], 2u);
+}
+
+// What one repair has restored is what the next one relies on.
+TEST(Damage, WandersFromNodeToNode) {
+  const std::string restart = "restart: true duration_ms: 100";
+  const RunResult result = run(small("params { duration_ms: 5000 } " + rot(1, 800, restart) +
+                                     rot(2, 2000, restart) + rot(3, 3500, restart)));
+  expect_ok(result);
+  EXPECT_EQ(result.faults_fired[BIT_ROT], 3u);
+  EXPECT_EQ(seen(result, NoteKind::repair_begun), 3u);
+  EXPECT_EQ(seen(result, NoteKind::repair_complete), 3u);
+}
+
+TEST(Damage, ShowsOnlyWhenItIsRead) {
+  const RunResult result = run(small(rot(1, 800)));
+  expect_ok(result);
+  EXPECT_EQ(seen(result, NoteKind::repair_begun), 0u);
+}
+
+TEST(Damage, AWipedNodeSaysWhyItStaysOut) {
+  const std::string trace =
+      traced(small(fault("kind: WIPE target { node: 2 } duration_ms: 200", "at_ms: 800")));
+  EXPECT_TRUE(tells(trace, "the disk is empty"));
+  EXPECT_TRUE(tells(trace, "n2        stays out: node 2 has been here before"));
+}
+
 TEST(Faults, TriggersWithADeadlineGiveUp) {
   const RunResult result =
       run(small(fault("kind: CRASH target { node: 1 }", "when { committed: 40 } deadline_ms: 100") +
