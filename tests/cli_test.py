@@ -105,7 +105,8 @@ class CliTest(unittest.TestCase):
     # ---- bad input
 
     def test_dump(self):
-        noise = self.write("wal-0000000000000001", "no log at all, but forty-eight bytes of a text!!")
+        noise = self.write("wal-0000000000000001",
+                           "no log at all, but forty-eight bytes of a text!!")
         ran = Ran("dump", noise)
         self.assertEqual(ran.code, VIOLATION)
         self.assertIn("1 places marked !!", ran.out)

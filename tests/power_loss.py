@@ -1,9 +1,9 @@
 """Takes back what was never synced: the other half of tests/preload/power_loss.cpp.
 
-forget(log, directory, seed) works on the data directory of a process that was killed: each sector of
-each write that no sync covers comes back as it was, or stays, by a draw; or, as often, all such writes
-from a drawn one on come back. Of the changes of names that no sync of the directory covers, a drawn
-number from the last on is taken back. Returns how many writes and names were touched.
+forget(log, directory, seed) works on the data directory of a process that was killed: each sector
+of each write that no sync covers comes back as it was, or stays, by a draw; or, as often, all such
+writes from a drawn one on come back. Of the changes of names that no sync of the directory covers,
+a drawn number from the last on is taken back. Returns how many writes and names were touched.
 """
 
 import os

@@ -236,6 +236,52 @@ def test_a_cut_leader_serves_nothing():
         expect(cluster.ctl("get", "hits", peers=alone).stdout == "8\n", "it catches up")
 
 
+def test_dev_cluster():
+    """The verbs of ./dev cluster, as the README tells them."""
+    # A stretch of ports that is free as a whole, most likely.
+    base = random.SystemRandom().randrange(20000, 30000, 1)
+    with tempfile.TemporaryDirectory() as home:
+        environment = dict(os.environ, TALLY_CLUSTER_DIR=home, TALLY_CLUSTER_PORT=str(base))
+        peers = ",".join(f"{node}=127.0.0.1:{base + node}" for node in (1, 2, 3))
+
+        def verb(*words, code=0):
+            done = subprocess.run([sys.executable, "-B", "tools/dev/cluster.py", *words],
+                                  capture_output=True, text=True, timeout=60, env=environment,
+                                  check=False)
+            expect(done.returncode == code,
+                   f"cluster {words}: exit {done.returncode}: {done.stdout}{done.stderr}")
+            return done.stdout
+
+        def inc():
+            return int(subprocess.run([str(BIN / "tallyctl"), "--peers", peers, "inc", "hits"],
+                                      capture_output=True, text=True, timeout=30,
+                                      check=True).stdout)
+        try:
+            said = verb("up")
+            expect("leader" in said and "tallyctl inc hits 5" in said, said)
+            expect(inc() == 1, "the first")
+            leader = int(said.split("kill ", 1)[1].split()[0])
+            verb("kill", str(leader))
+            expect(inc() == 2, "without the leader")
+            verb("start", str(leader))
+            verb("partition", "1", "|", "2", "3")
+            expect(inc() == 3, "in spite of a partition")
+            verb("heal")
+            verb("pause", "2")
+            verb("resume", "2")
+            verb("stop", "3")
+            verb("stop", "3", code=2)
+            expect(inc() == 4, "with two nodes")
+            verb("up")
+            expect(inc() == 5, "with three again")
+            expect("elected" in verb("logs"), "logs")
+            verb("nonsense", code=2)
+            verb("kill", "7", code=2)
+        finally:
+            verb("down")
+        verb("status", code=3)
+
+
 def increments_through_power_losses(rounds, seed=1, **options):
     """Increments, one at a time, with the power failing in between. Returns how many were
     acknowledged, what the counter then says, and how much was forgotten."""

@@ -28,10 +28,12 @@ import sys
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BIN = TOP / "build/release/bin"
+# Where tests put them elsewhere.
+BIN = pathlib.Path(os.environ.get("TALLY_BIN_DIR", TOP / "build/release/bin"))
 HOME = pathlib.Path(os.environ.get("TALLY_CLUSTER_DIR", TOP / "build/cluster"))
+PORT = int(os.environ.get("TALLY_CLUSTER_PORT", "8080"))
 NODES = (1, 2, 3)
-CONTROL = ("127.0.0.1", 8190)
+CONTROL = ("127.0.0.1", PORT + 110)
 
 
 def fail(message, code=3):
@@ -40,12 +42,12 @@ def fail(message, code=3):
 
 
 def address(node):
-    return f"127.0.0.1:{8080 + node}"
+    return f"127.0.0.1:{PORT + node}"
 
 
 def link(source, target):
     """Where `source` reaches `target`: a port of the proxy."""
-    return f"127.0.0.1:{8200 + 10 * source + target}"
+    return f"127.0.0.1:{PORT + 120 + 10 * source + target}"
 
 
 def peers_of(node):
@@ -81,7 +83,7 @@ def start_node(node):
     spawn(f"node{node}", [
         str(BIN / "tallyd"), "--id", str(node), "--data", str(HOME / f"data{node}"),
         "--group", "counter", "--peers", peers_of(node), "--bootstrap",
-        "--metrics-listen", f"127.0.0.1:{9080 + node}"])
+        "--metrics-listen", f"127.0.0.1:{PORT + 1000 + node}"])
     return True
 
 
@@ -106,7 +108,9 @@ def proxy(command):
 
 
 def ctl(*arguments, **options):
-    return subprocess.run([str(BIN / "tallyctl"), *arguments], check=False, **options)
+    peers = ",".join(f"{node}={address(node)}" for node in NODES)
+    return subprocess.run([str(BIN / "tallyctl"), "--peers", peers, *arguments], check=False,
+                          **options)
 
 
 def node_argument(words):
@@ -154,7 +158,7 @@ def up(words):
     build/release/bin/tallyctl get hits
     build/release/bin/tallyctl bench --seconds 5
     ./dev cluster kill {leader}        (the leader; then inc again)
-    curl -s http://127.0.0.1:9081/metrics
+    curl -s http://127.0.0.1:{PORT + 1001}/metrics
     ./dev cluster down""")
 
 
