@@ -203,6 +203,11 @@ void World::after_end(Machine& machine, Machine::End end) {
     ongoing_[position].hit = true;
     ++result_.faults_fired[static_cast<size_t>(spec_.plan[position].kind())];
   }
+  // The fault that failed its sync may have ended before the sync did: then it starts again at
+  // once.
+  if (end == Machine::End::kStopped) {
+    queue_.push(queue_.now(), EventKind::kStart, machine.number());
+  }
   set_disk_faults(machine);
 }
 
