@@ -183,7 +183,7 @@ class StateMachine {
   // state_machine_snapshot.cpp
   void keep_counter(std::string_view name, int64_t value);
   void keep_session(uint64_t id, const Session* session);
-  bool read_counter(state::Piece& piece, size_t& bytes);
+  bool read_counters(state::Piece& piece, size_t bytes_max, size_t& bytes);
   bool read_session(state::Piece& piece, size_t& bytes);
   static size_t write_session(uint64_t id, const Session& session, state::Session& out);
   std::string load_start(const state::Piece& piece);

@@ -93,7 +93,7 @@ bool StateMachine::read_piece(size_t bytes_max, std::string& piece) {
         break;
       }
       case Stage::kCounters:
-        if (!read_counter(out, bytes)) capture_->stage = Stage::kSessions;
+        if (!read_counters(out, bytes_max, bytes)) capture_->stage = Stage::kSessions;
         break;
       case Stage::kSessions:
         if (!read_session(out, bytes)) capture_->stage = Stage::kEnd;
@@ -113,29 +113,32 @@ bool StateMachine::read_piece(size_t bytes_max, std::string& piece) {
   return last;
 }
 
-// The next counter by name, of those now and those before. False when there is none left.
-bool StateMachine::read_counter(state::Piece& piece, size_t& bytes) {
-  while (true) {
-    const auto now = counters_.upper_bound(capture_->last_name);
-    const auto before = capture_->counters_before.begin();
-    const bool has_before = before != capture_->counters_before.end();
-    if (now == counters_.end() && !has_before) return false;
+// The next counters by name, of those now and those before. False when there is none left. The
+// place is found once: nothing is applied while a piece is read.
+bool StateMachine::read_counters(state::Piece& piece, size_t bytes_max, size_t& bytes) {
+  auto now = counters_.upper_bound(capture_->last_name);
+  auto& before = capture_->counters_before;
+  while (bytes < bytes_max) {
+    if (now == counters_.end() && before.empty()) return false;
     int64_t value = 0;
-    if (has_before && (now == counters_.end() || before->first <= now->first)) {
-      value = before->second;
-      capture_->last_name = before->first;
-      capture_->counters_before.erase(before);
+    if (!before.empty() && (now == counters_.end() || before.begin()->first <= now->first)) {
+      const auto first = before.begin();
+      value = first->second;
+      capture_->last_name = first->first;
+      if (now != counters_.end() && now->first == first->first) ++now;
+      before.erase(first);
     } else {
       value = now->second.value;
       capture_->last_name = now->first;
+      ++now;
     }
     if (value == 0) continue;  // it came after the capture began
     state::Counter& counter = *piece.add_counters();
     counter.set_name(capture_->last_name);
     counter.set_value(value);
     bytes += capture_->last_name.size() + kCounterBytes;
-    return true;
   }
+  return true;
 }
 
 bool StateMachine::read_session(state::Piece& piece, size_t& bytes) {
