@@ -154,7 +154,7 @@ int main(int argc, char** argv) {
   }
   const char* path = argc == 2 ? argv[1] : "snapshot_bench.tmp";
   Bench bench;
-  for (const size_t piece_bytes : {64 << 10, 16 << 10, 4 << 10}) {
+  for (const size_t piece_bytes : {size_t{64} << 10, size_t{16} << 10, size_t{4} << 10}) {
     const auto end = BenchClock::now() + std::chrono::seconds(3);
     bench.measure("no snapshot", [&] { return BenchClock::now() >= end; });
     Writer writer(path);
