@@ -118,6 +118,7 @@ void Node::wake() {
   raft_->step(now, inputs_, output_);
   notes_.insert(notes_.end(), output_.notes.begin(), output_.notes.end());
   handle_output();
+  give_up_forwards();
   expire_waiting(now);
   update_deadline(now);
 }
@@ -204,6 +205,7 @@ void Node::forward(Endpoint client, ClientRequest&& request, Time now) {
   note(NoteKind::request_forwarded, leader);
   const bool write = !std::holds_alternative<GetValueRequest>(request.operation);
   forwards_.push_back({client, request.request_id, now + config_.request_timeout, write});
+  forward_leader_ = leader;
   ++forward_count_;
   request.request_id = forward_id_front_ + forwards_.size() - 1;
   request.forwarded = true;
@@ -238,6 +240,22 @@ void Node::drop_answered_forwards() {
     forwards_.pop_front();
     ++forward_id_front_;
   }
+}
+
+// Another node leads by now: the one that they were passed on to may be gone, and whoever waits
+// does better to ask again than to wait for the end of the time.
+void Node::give_up_forwards() {
+  const NodeId leader = raft_->leader();
+  if (leader == kNoNode || leader == forward_leader_ || forward_count_ == 0) return;
+  note(NoteKind::forwards_given_up, forward_leader_, forward_count_, leader.value());
+  for (Forward& forward : forwards_) {
+    if (forward.client == Endpoint(0)) continue;
+    answer(forward.client, forward.request_id,
+           forward.write ? Outcome::kUnknown : Outcome::kNotApplied, Reason::kLeadershipLost);
+    forward.client = Endpoint(0);
+  }
+  forward_count_ = 0;
+  drop_answered_forwards();
 }
 
 void Node::release_sends() {

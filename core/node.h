@@ -158,6 +158,7 @@ class Node final : public StorageClient {
   void forward(Endpoint client, ClientRequest&& request, Time now);
   void on_forward_answer(const ValueResponse& response);
   void drop_answered_forwards();
+  void give_up_forwards();
   void release_sends();
   void handle_output();
   void settle_proposals();
@@ -235,6 +236,7 @@ class Node final : public StorageClient {
   uint64_t next_context_ = 1;
   std::deque<Forward> forwards_;
   size_t forward_count_ = 0;  // of those, not answered yet
+  NodeId forward_leader_;     // all that are not answered were passed on to this one
   uint64_t forward_id_front_;
 };
 

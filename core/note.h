@@ -90,6 +90,7 @@
   X(stale_sequence_refused, "request refused: its sequence is below the session's first open one") \
   X(rejected_bounds, "increment refused: outside its bounds")                                      \
   X(rejected_overflow, "increment refused: 64 bits overflow")                                      \
+  X(forwards_given_up, "{a} requests passed on to n{p} are given up: n{b} leads now")              \
   X(forward_answer_late, "answer to a forwarded request came after it was given up")
 
 namespace tally {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measures a real cluster of three on loopback: increments per second and latencies by how many are
-outstanding, beside what the machine can do at best, and how long the service is gone when its leader
-is killed.
+"""Measures a real cluster of three on loopback: increments per second and latencies by how many
+are outstanding, beside what the machine can do at best, and how long the service is gone when its
+leader is killed.
 
     python3 tests/cluster_bench.py BIN_DIR [--seconds 5] [--kills 20]
 

@@ -624,6 +624,29 @@ TEST_F(NodeTest, AForwardedRequestTimesOut) {
   expect_answer(1, Outcome::kUnknown, Reason::kTimedOut);
 }
 
+// Whoever waits asks again at once, not when the time is up: the old leader may be gone.
+TEST_F(NodeTest, ForwardedRequestsAreGivenUpWhenAnotherLeads) {
+  start();
+  follow(3);
+  increment(1);
+  const uint64_t passed = last_to<ClientRequest>(3)->request_id;
+  get(2);
+  follow(3);
+  EXPECT_EQ(answer(1), nullptr);  // still the same
+  AppendRequest heartbeat;
+  heartbeat.term = node_->raft().term() + 1;
+  receive(2, heartbeat);
+  EXPECT_TRUE(noted(NoteKind::forwards_given_up));
+  expect_answer(1, Outcome::kUnknown, Reason::kLeadershipLost);
+  expect_answer(2, Outcome::kNotApplied, Reason::kLeadershipLost);
+  EXPECT_EQ(answer(1)->leader_hint, NodeId(2));
+  EXPECT_EQ(node_->waiting_count(), 0u);
+  receive(3, ValueResponse{passed, Outcome::kOk, Reason::kNone, 9, kNoNode, ""});
+  EXPECT_TRUE(noted(NoteKind::forward_answer_late));
+  increment(3);
+  EXPECT_NE(last_to<ClientRequest>(2), nullptr);
+}
+
 TEST_F(NodeTest, AnswersMayComeInAnyOrderAndTwice) {
   start();
   follow(3);

@@ -1,6 +1,6 @@
-// What this machine can do at best, to hold the cluster's figures against: syncs of blocks that were
-// filled with zeros ahead, with one and with three writers at once, and a round trip on loopback.
-// One JSON object on stdout.
+// What this machine can do at best, to hold the cluster's figures against: syncs of blocks that
+// were filled with zeros ahead, with one and with three writers at once, and a round trip on
+// loopback. One JSON object on stdout.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
