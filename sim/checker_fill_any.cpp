@@ -286,6 +286,7 @@ class AnyFiller {
       ++count;
     }
     if (divisor == 0 || amount % divisor != 0) return false;
+    if (amount / divisor >= kSubsetWorkMax) return true;
     const uint64_t bit_count = amount / divisor + 1;
     const uint64_t word_count = bit_count / 64 + 1;
     if (word_count > kSubsetWorkMax / count) return true;

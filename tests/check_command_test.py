@@ -124,7 +124,7 @@ class Verdicts(unittest.TestCase):
         both_signs = [add(1, 1, 0, 10, 3, 3), add(2, 1, 0, 10, -2, 1), unknown(3, 1, 0, 5),
                       get(4, 1, 20, 30, 6)]
         histories = {0: [], 1: [], 4: []}
-        for counter_number in range(60):
+        for counter_number in range(20 if os.environ.get("TALLY_SANITIZE") else 60):
             for exit_code, history in histories.items():
                 operations = both_signs if counter_number % 2 else AMBIGUOUS
                 if exit_code == 1 and counter_number >= 17:  # the first of several is named
@@ -150,6 +150,12 @@ class Verdicts(unittest.TestCase):
         history = [get(1, 1, 0, 1, 41)]
         self.assertEqual(run(history).returncode, 1)
         self.assertEqual(run(history, "--initial", "41").returncode, 0)
+
+    def test_a_gap_as_wide_as_64_bits(self):
+        history = [unknown(1, 1, 0, 2), unknown(2, 1, 0, 3), get(3, 1, 1, 2, 2**63 - 1)]
+        result = run(history, "--initial", str(-2**63))
+        self.assertEqual(result.returncode, 1, result.stdout + result.stderr)
+        self.assertIn("18446744073709551615", result.stdout)
 
     def test_clock_error_widens_intervals(self):
         # The stale read may have come first when the clocks are off by 5: 10 + 5 and 20 - 5 touch.
