@@ -15,6 +15,7 @@
 namespace tally {
 namespace {
 
+// Of all that is wrong, the first.
 class FirstError final : public google::protobuf::io::ErrorCollector {
  public:
   void AddError(int line, int column, const std::string& message) override {
@@ -55,12 +56,15 @@ std::string load_config(const std::string& path, ServerOptions& options) {
   std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
-  if (!file) return errno_text(path);
+  return file ? parse_config(text.str(), path, options) : errno_text(path);
+}
+
+std::string parse_config(const std::string& text, const std::string& path, ServerOptions& options) {
   net::Config config;
   FirstError error;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
-  if (!parser.ParseFromString(text.str(), &config)) return fmt::format("{}:{}", path, error.text);
+  if (!parser.ParseFromString(text, &config)) return fmt::format("{}:{}", path, error.text);
 
   if (config.id() != 0) options.id = NodeId(config.id());
   if (!config.data().empty()) options.data_directory = config.data();
