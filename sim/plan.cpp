@@ -210,8 +210,30 @@ std::string trigger_error(const Trigger& trigger, const Params& params) {
                      trigger.at_ms(), params.duration_ms());
 }
 
+// A field that this kind does not take would do nothing, silently. Empty when there is none.
+std::string misfit(const Fault& fault) {
+  const FaultKind kind = fault.kind();
+  const bool sides =
+      kind == PARTITION || kind == ONE_WAY || kind == FLAP || kind == BRIDGE || kind == SLOW_LINK;
+  const bool strikes_a_place = is_damage(kind) && kind != WIPE;
+  if (fault.peer_size() > 0 && !sides) return "peer";
+  if (fault.has_period_ms() && kind != FLAP) return "period_ms";
+  if (fault.has_factor() && kind != SLOW_DISK) return "factor";
+  if (fault.has_by_ms() && kind != CLOCK_JUMP && kind != SLOW_LINK) return "by_ms";
+  if (fault.has_point() && kind != CRASH_POINT) return "point";
+  if (fault.has_room_bytes() && kind != DISK_FULL) return "room_bytes";
+  if (strikes_a_place) return {};
+  if (fault.has_place()) return "place";
+  if (fault.has_file()) return "file";
+  return fault.has_restart() ? "restart" : "";
+}
+
 std::string fault_error(const Fault& fault, const Params& params) {
   if (!fault.has_kind()) return "has no kind";
+  const std::string field = misfit(fault);
+  if (!field.empty()) {
+    return fmt::format("has {}, which {} does not take", field, fault_name(fault.kind()));
+  }
   const auto [least, most] = target_count(fault.kind());
   if (fault.target_size() < least || fault.target_size() > most) {
     return fmt::format("{} takes {} to {} targets, not {}", fault_name(fault.kind()), least, most,
@@ -252,11 +274,9 @@ std::string fault_error(const Fault& fault, const Params& params) {
       (fault.room_bytes() < 0 || fault.room_bytes() > 1'000'000'000'000)) {
     return "needs room_bytes within 0 .. 1000000000000";
   }
-  const bool strikes_a_place = is_damage(fault.kind()) && fault.kind() != WIPE;
   if (fault.place() < 0) return "has a negative place";
-  if (!strikes_a_place && (fault.has_place() || fault.has_file() || fault.has_restart())) {
-    return fmt::format("has place, file or restart, which {} does not take",
-                       fault_name(fault.kind()));
+  if (fault.kind() == BRIDGE && fault.peer_size() == 0 && params.nodes() > 2) {
+    return "needs peers: the nodes on one side of the bridge";
   }
   return {};
 }

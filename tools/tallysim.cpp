@@ -41,6 +41,18 @@ std::string parse_duration(const std::string& text, uint64_t& ns) {
   return {};
 }
 
+// CLI11 would read 010 as eight and 1e3 as one.
+const CLI::Validator is_seed(
+    [](std::string& text) -> std::string {
+      uint64_t seed = 0;
+      const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), seed);
+      const bool decimal = code == std::errc() && end == text.data() + text.size() &&
+                           (text.size() == 1 || text[0] != '0');
+      if (decimal && seed <= kSeedMax) return {};
+      return fmt::format("'{}': a seed is a decimal number from 0 to {}", text, kSeedMax);
+    },
+    "SEED");
+
 struct SweepFlags {
   std::string seeds;
   std::string shard;
@@ -137,7 +149,7 @@ int main(int argc, char** argv) {
   RunOptions run;
   CLI::App& run_app = *app.add_subcommand("run", "Run one seed or scenario to its verdict");
   auto* seed = run_app.add_option("--seed", run.seed, "Which run (default: the scenario's, or 1)")
-                   ->check(CLI::Range(uint64_t{0}, kSeedMax));
+                   ->check(is_seed);
   run_app.add_option("--scenario", run.scenario, "A file, or a name that `list` shows")
       ->type_name("NAME|FILE");
   std::string trail;
@@ -191,8 +203,8 @@ int main(int argc, char** argv) {
       *app.add_subcommand("shrink", "Make a failing run small: a scenario file to read and keep");
   shrink_app.add_option("capsule", shrink.source, "What a sweep wrote, or a failing scenario")
       ->type_name("CAPSULE");
-  auto* shrink_seed = shrink_app.add_option("--seed", shrink.seed, "Instead of a file: this seed")
-                          ->check(CLI::Range(uint64_t{0}, kSeedMax));
+  auto* shrink_seed =
+      shrink_app.add_option("--seed", shrink.seed, "Instead of a file: this seed")->check(is_seed);
   shrink_app.add_option("--scenario", shrink.scenario, "With --seed: of this scenario")
       ->type_name("NAME|FILE");
   shrink_app.add_option("--set", shrink.assignments, "Set one parameter first")
@@ -213,7 +225,7 @@ int main(int argc, char** argv) {
       ->type_name("CAPSULE");
   auto* explain_seed =
       explain_app.add_option("--seed", explain.seed, "Instead of a file: this seed")
-          ->check(CLI::Range(uint64_t{0}, kSeedMax));
+          ->check(is_seed);
   explain_app.add_option("--set", explain.assignments, "Set one parameter")
       ->type_name("path=value")
       ->allow_extra_args(false);
@@ -228,8 +240,8 @@ int main(int argc, char** argv) {
       ->type_name("A");
   diverge_app.add_option("b", diverge.b, "The other one")->required()->type_name("B");
   RunOptions diverge_run;
-  auto* diverge_seed = diverge_app.add_option("--seed", diverge_run.seed, "Of programs: the run")
-                           ->check(CLI::Range(uint64_t{0}, kSeedMax));
+  auto* diverge_seed =
+      diverge_app.add_option("--seed", diverge_run.seed, "Of programs: the run")->check(is_seed);
   diverge_app.add_option("--scenario", diverge_run.scenario, "Of programs: its scenario")
       ->type_name("NAME|FILE");
   diverge_app.add_option("--set", diverge_run.assignments, "Set one parameter")
