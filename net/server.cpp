@@ -141,7 +141,7 @@ Server::~Server() {
 std::string Server::run() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&signals, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) sigaddset(&signals, signal);
   signal_fd_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
   CHECK(signal_fd_ >= 0, "{}", errno_text("signalfd"));
   loop_.watch(signal_fd_, EPOLLIN, *this);
@@ -186,8 +186,9 @@ std::string Server::open_directory() {
   }
   if (!options_.bootstrap) {
     return fmt::format(
-        "{} is empty. Start each node of a new cluster with --bootstrap, once. If this node had a "
-        "past, bring back its data directory: with an empty one it must not vote",
+        "{} is empty. Start each node of a new cluster with --bootstrap, once (--join, for a node "
+        "that is added to a running cluster, is not possible yet). If this node had a past, bring "
+        "back its data directory: with an empty one it must not vote",
         options_.data_directory);
   }
   first_start_ = true;
@@ -316,6 +317,8 @@ void Server::on_ready(uint32_t /*events*/) {
   while (::read(signal_fd_, &info, sizeof(info)) == sizeof(info)) {
     if (info.ssi_signo == SIGUSR2) {
       describe();
+    } else if (info.ssi_signo == SIGHUP) {
+      log("info", "nothing to reload: no option can change while the node runs");
     } else {
       stopping_ = true;
     }

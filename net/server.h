@@ -57,8 +57,8 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   ~Server() override;
 
   // Runs until a signal or a failure ends it. SIGTERM and SIGINT stop it, SIGUSR2 writes a
-  // description of the node to the data directory; they must be blocked in every thread. Empty when
-  // it was stopped; else why it could not start or go on.
+  // description of the node to the data directory, SIGHUP does nothing; they must be blocked in
+  // every thread. Empty when it was stopped; else why it could not start or go on.
   std::string run();
 
  private:
@@ -102,7 +102,6 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   std::unique_ptr<Wal> wal_;
   std::unique_ptr<Node> node_;
   Time node_deadline_ = kNever;
-  bool input_arrived_ = false;
   Metrics metrics_;
   std::unique_ptr<HttpServer> http_;
 };

@@ -177,6 +177,7 @@ Time Transport::deadline() const {
 }
 
 void Transport::fail_link(Peer& peer, Link& link, const std::string& why) {
+  now_ = monotonic_now();
   const bool was_ready = link.ready;
   link.ready = false;
   link.give_up_at = kNever;
@@ -266,6 +267,7 @@ void Transport::accept_one(int fd) {
   Inbound& inbound = inbound_[endpoint];
   ConnectionOwner& self = *this;
   inbound.connection = std::make_unique<Connection>(loop_, self, group_, endpoint);
+  now_ = monotonic_now();
   inbound.greet_by = now_ + kHandshakeTimeout;
   inbound.connection->adopt(fd);
 }

@@ -132,7 +132,7 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   NodeFile& node_file_;
   TransportOwner& owner_;
   int listen_fd_ = -1;
-  Time now_;  // of the last on_time()
+  Time now_;  // when this was last asked; never much older than deadline()
 
   std::vector<Peer> peers_;
   std::unordered_map<uint64_t, Inbound> inbound_;  // by endpoint

@@ -8,7 +8,7 @@ namespace tally {
 
 // `whole`, or about a tenth of it (at least 1) in a sanitizer build.
 constexpr uint64_t effort(uint64_t whole) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(TALLY_SANITIZED)
   return (whole + 9) / 10;
 #else
   return whole;

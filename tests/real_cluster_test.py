@@ -70,6 +70,17 @@ def test_counts_and_survives_the_leader():
         cluster.assert_running()
 
 
+def test_one_node_alone():
+    with Cluster(BIN, nodes=1, flags=FAST) as cluster:
+        cluster.wait_leader()
+        for value in ("1\n", "2\n"):
+            expect(cluster.ctl("inc", "hits").stdout == value, "one node is a quorum of one")
+            time.sleep(2.5)  # nothing happens at all, and then somebody comes
+        cluster.stop(1)
+        cluster.start(1)
+        expect(cluster.ctl("get", "hits").stdout == "2\n", "durable")
+
+
 def test_tells_about_itself():
     with Cluster(BIN, flags=FAST) as cluster:
         leader = cluster.wait_leader()
@@ -89,6 +100,7 @@ def test_tells_about_itself():
         while http(port, "/readyz")[0] != 503:
             expect(time.monotonic() < until, "a leader without followers stays ready")
             time.sleep(0.1)
+        os.kill(cluster.processes[leader].pid, signal.SIGHUP)
         os.kill(cluster.processes[leader].pid, signal.SIGUSR2)
         description = cluster.data(leader) / "DESCRIPTION"
         while not description.exists():
@@ -109,8 +121,10 @@ def test_snapshots_replace_the_log():
                     "--seconds", "30", "--names", "50")
         cluster.ctl("snapshot", code=3)  # one node is not there
         cluster.start(behind)
-        nodes = cluster.wait_equal()
-        expect(all(node["snapshot_index"] > 0 for node in nodes), f"{nodes}")
+        until = time.monotonic() + 30
+        while not all(node["snapshot_index"] > 0 for node in cluster.wait_equal()):
+            expect(time.monotonic() < until, f"a node takes no snapshot: {cluster.status()}")
+            time.sleep(0.1)
 
 
 def refused_start(arguments, words, code=3, setup=None):

@@ -65,7 +65,7 @@ struct Stream {
 class Pipe {
  public:
   Pipe(Loop& loop, Link& link, int from, int to) : loop_(loop), link_(link) {
-    for (const int end : {0, 1}) {
+    for (const size_t end : {size_t{0}, size_t{1}}) {
       ends_[end].pipe = this;
       ends_[end].fd = end == 0 ? from : to;
       ends_[end].events = EPOLLIN;
@@ -87,7 +87,7 @@ class Pipe {
 
   // Writes what is due, and asks for what it can take.
   void settle(Time now) {
-    for (const int end : {0, 1}) {
+    for (const size_t end : {size_t{0}, size_t{1}}) {
       write_due(end, now);
       // What is read at one end is written at the other.
       const bool room = streams_[end].queued_bytes < kQueueBytesMax && !streams_[end].ended;
@@ -102,7 +102,7 @@ class Pipe {
   Time deadline() const {
     Time deadline = kNever;
     if (link_.mode == Mode::kHole) return deadline;
-    for (const int end : {0, 1}) {
+    for (const size_t end : {size_t{0}, size_t{1}}) {
       if (!streams_[end].chunks.empty() && !blocked_[end]) {
         deadline = std::min(deadline, streams_[end].chunks.front().due);
       }
