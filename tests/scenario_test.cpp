@@ -182,7 +182,6 @@ const Misfit kMisfits[] = {
     {"fault { kind: CRASH target { node: 1 } factor: 5 trigger { at_ms: 5 } }", "has factor"},
     {"fault { kind: ONE_WAY target { node: 1 } period_ms: 5 trigger { at_ms: 5 } }", "period_ms"},
     {"fault { kind: KILL target { node: 1 } room_bytes: 5 trigger { at_ms: 5 } }", "room_bytes"},
-    {"fault { kind: BRIDGE target { node: 1 } trigger { at_ms: 5 } }", "needs peers"},
     {"params { faults { damage_majority: 2 } }", "faults.damage_majority is 2"},
     {"fault { id: 3 kind: RING trigger { at_ms: 5 } } fault { id: 3 kind: RING trigger { at_ms: 6 "
      "} }",
