@@ -1,6 +1,7 @@
 // libFuzzer's way into everything that arrives on a socket: core's frames and net frames, raw and
 // with checksums that fit, so that what lies behind them is reached. What decodes must encode to
 // something that decodes to the same. Built by `./dev fuzz`.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
