@@ -19,6 +19,7 @@ enum class WireType : uint8_t {
   kValueResponse = 6,
   kSnapshotRequest = 7,
   kSnapshotReply = 8,
+  kTimeoutNow = 9,
 };
 
 // One protobuf message of each type, used again and again, so that a frame in steady state costs no
@@ -44,6 +45,7 @@ const wire::VoteRequest& fill(const VoteRequest& from, wire::VoteRequest& to) {
   to.set_pre_vote(from.pre_vote);
   to.set_last_log_index(from.last_log_index.value());
   to.set_last_log_term(from.last_log_term.value());
+  to.set_transfer(from.transfer);
   return to;
 }
 
@@ -103,6 +105,11 @@ const wire::SnapshotReply& fill(const SnapshotReply& from, wire::SnapshotReply& 
   to.set_next_piece(from.next_piece);
   to.set_round(from.round);
   to.set_sent_at_ns(to_wire(from.sent_at));
+  return to;
+}
+
+const wire::TimeoutNow& fill(const TimeoutNow& from, wire::TimeoutNow& to) {
+  to.set_term(from.term.value());
   return to;
 }
 
@@ -172,6 +179,7 @@ std::string_view read(const wire::VoteRequest& from, VoteRequest& to) {
   to.pre_vote = from.pre_vote();
   to.last_log_index = LogIndex(from.last_log_index());
   to.last_log_term = Term(from.last_log_term());
+  to.transfer = from.transfer();
   return {};
 }
 
@@ -236,6 +244,11 @@ std::string_view read(const wire::SnapshotReply& from, SnapshotReply& to) {
   return read_id(from.id(), to.id);
 }
 
+std::string_view read(const wire::TimeoutNow& from, TimeoutNow& to) {
+  to.term = Term(from.term());
+  return {};
+}
+
 std::string_view read_increment(const wire::IncrementAndGetRequest& from,
                                 IncrementAndGetRequest& to) {
   if (from.name().size() > kFrameTextBytesMax) return "its counter name is too long";
@@ -294,7 +307,7 @@ std::string_view parse_body(std::string_view body, Message& message) {
 
 // The two enums are converted by value.
 static_assert(static_cast<int>(Outcome::kRejected) == wire::Outcome_MAX);
-static_assert(static_cast<int>(Reason::kDiskFull) == wire::Reason_MAX);
+static_assert(static_cast<int>(Reason::kTransfer) == wire::Reason_MAX);
 
 }  // namespace
 
@@ -308,8 +321,9 @@ uint8_t wire_type(const Message& message) {
   static_assert(std::is_same_v<std::variant_alternative_t<5, Message>, ValueResponse>);
   static_assert(std::is_same_v<std::variant_alternative_t<6, Message>, SnapshotRequest>);
   static_assert(std::is_same_v<std::variant_alternative_t<7, Message>, SnapshotReply>);
-  static_assert(std::variant_size_v<Message> == 8);
-  static_assert(static_cast<uint8_t>(WireType::kSnapshotReply) == 8);
+  static_assert(std::is_same_v<std::variant_alternative_t<8, Message>, TimeoutNow>);
+  static_assert(std::variant_size_v<Message> == 9);
+  static_assert(static_cast<uint8_t>(WireType::kTimeoutNow) == 9);
   return static_cast<uint8_t>(message.index() + 1);
 }
 
@@ -331,6 +345,8 @@ size_t encode_body(const Message& message, std::string& out) {
       return append_body<wire::SnapshotRequest>(std::get<SnapshotRequest>(message), out);
     case WireType::kSnapshotReply:
       return append_body<wire::SnapshotReply>(std::get<SnapshotReply>(message), out);
+    case WireType::kTimeoutNow:
+      return append_body<wire::TimeoutNow>(std::get<TimeoutNow>(message), out);
   }
   CHECK(false, "a message of no known type");
   return 0;
@@ -351,6 +367,7 @@ std::string_view decode_body(uint8_t type, std::string_view body, Message& messa
       return parse_body<wire::SnapshotRequest, SnapshotRequest>(body, message);
     case WireType::kSnapshotReply:
       return parse_body<wire::SnapshotReply, SnapshotReply>(body, message);
+    case WireType::kTimeoutNow: return parse_body<wire::TimeoutNow, TimeoutNow>(body, message);
   }
   return "unknown message type";
 }

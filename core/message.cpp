@@ -28,6 +28,7 @@ std::string_view to_string(Reason reason) {
     case Reason::kBadRequest: return "bad_request";
     case Reason::kStopping: return "stopping";
     case Reason::kDiskFull: return "disk_full";
+    case Reason::kTransfer: return "transfer";
   }
   return "invalid";
 }

@@ -21,6 +21,7 @@ struct VoteRequest {
   bool pre_vote = false;
   LogIndex last_log_index;
   Term last_log_term;
+  bool transfer = false;  // asked by the leader to campaign: voters that hear it may still vote
 };
 
 struct VoteReply {
@@ -90,6 +91,11 @@ struct SnapshotReply {
   Time sent_at;
 };
 
+// A leader that hands over asks the one it chose to campaign at once (thesis §3.10).
+struct TimeoutNow {
+  Term term;
+};
+
 // What became of a request. The three failures differ in what the client may believe.
 enum class Outcome : uint8_t {
   kOk = 0,
@@ -113,6 +119,7 @@ enum class Reason : uint8_t {
   kBadRequest = 11,     // kRejected: bad name or arguments; error_msg says which
   kStopping = 12,       // kNotApplied: the node is shutting down or its disk has failed
   kDiskFull = 13,       // kNotApplied: no room for entries; it goes on by itself when there is
+  kTransfer = 14,       // kNotApplied: leadership is being handed over; try again soon
 };
 std::string_view to_string(Outcome outcome);
 std::string_view to_string(Reason reason);
@@ -151,7 +158,7 @@ struct ValueResponse {
 };
 
 using Message = std::variant<VoteRequest, VoteReply, AppendRequest, AppendReply, ClientRequest,
-                             ValueResponse, SnapshotRequest, SnapshotReply>;
+                             ValueResponse, SnapshotRequest, SnapshotReply, TimeoutNow>;
 
 struct Envelope {
   Endpoint from;

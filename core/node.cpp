@@ -115,6 +115,8 @@ void Node::wake() {
   look_for_room(now);
   take_inbox(now);
   take_snapshot_events(now);
+  if (transfer_requested_) inputs_.emplace_back(Transfer{*transfer_requested_});
+  transfer_requested_.reset();
   raft_->step(now, inputs_, output_);
   notes_.insert(notes_.end(), output_.notes.begin(), output_.notes.end());
   handle_output();
@@ -439,6 +441,11 @@ void Node::answer(Endpoint client, uint64_t request_id, Outcome outcome, Reason 
 
 // For a request that this node neither proposed nor passed on.
 void Node::answer_refused(Endpoint client, uint64_t request_id) {
+  if (raft_->transfer_to() != kNoNode) {
+    note(NoteKind::request_refused_transfer, raft_->transfer_to());
+    answer(client, request_id, Outcome::kNotApplied, Reason::kTransfer);
+    return;
+  }
   if (raft_->leader() == kNoNode || raft_->is_leader()) {
     note(NoteKind::request_refused_no_leader);
   } else {

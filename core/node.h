@@ -75,6 +75,11 @@ class Node final : public StorageClient {
   // last one.
   void request_snapshot() { snapshot_requested_ = true; }
 
+  // At the next wake(), begins to hand leadership over to `to`, or with kNoNode to the follower
+  // that holds most of the log. Raft::transfer_to() then says whether; it tries for one election
+  // timeout. A node that does not lead ignores it.
+  void request_transfer(NodeId to) { transfer_requested_ = to; }
+
   // Takes everything that is queued, and the time, in one step. Call after a callback brought
   // something and when the clock's deadline has come; spurious calls are harmless.
   void wake();
@@ -218,6 +223,7 @@ class Node final : public StorageClient {
   std::optional<bool> snapshot_written_;  // the storage's answer, since the last step
   std::string own_piece_;                 // reused
   std::optional<Incoming> incoming_;
+  std::optional<NodeId> transfer_requested_;
   bool snapshot_requested_ = false;
   bool snapshot_unreadable_ = false;  // the storage's newest: another one must replace it
   uint64_t applied_bytes_ = 0;        // since the last snapshot

@@ -35,6 +35,12 @@
   X(stepped_down_no_quorum, "no longer leader of term {a}: no quorum answered in time")            \
   X(stepped_down_slow_disk, "no longer leader of term {a}: its disk has not synced in time")       \
   X(stepped_down_full_disk, "no longer leader of term {a}: its disk is full")                      \
+  X(transfer_begun, "is to hand over to n{p}: takes no writes, brings it up to {a}")               \
+  X(transfer_refused, "is to hand over to n{p} and cannot: it is no whole follower, or itself")    \
+  X(transfer_sent, "n{p} holds all of the log: asks it to campaign at once")                       \
+  X(transfer_given_up, "n{p} has not taken over in time: leads on")                                \
+  X(transfer_received, "asked by n{p} to campaign at once")                                        \
+  X(transfer_ignored, "asked by n{p} in term {a} to campaign: cannot, or its term is not {b}")     \
   X(entries_not_taken, "takes no entries from n{p}, holds up to {a}: its disk is full")            \
   X(follower_full, "n{p} takes no entries: its disk is full; asks again from {a}")                 \
   X(entries_appended, "appended up to {b} from n{p} (first new one {a})")                          \
@@ -80,6 +86,7 @@
   X(request_refused_redirect, "request refused: n{p} leads")                                       \
   X(request_refused_busy, "request refused: {a} wait already")                                     \
   X(request_refused_disk_full, "request refused: the disk is full")                                \
+  X(request_refused_transfer, "request refused: is handing over to n{p}")                          \
   X(disk_full, "disk full: takes no entries")                                                      \
   X(disk_has_room, "the disk has room again")                                                      \
   X(request_timed_out, "a request waited too long: its outcome is unknown")                        \

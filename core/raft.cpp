@@ -102,10 +102,15 @@ void Raft::step(Time now, std::span<Input> inputs, Output& out) {
       on_snapshot_installed(*installed);
     } else if (auto* storage = std::get_if<StorageFull>(&input)) {
       on_storage_full(storage->full);
+    } else if (auto* transfer = std::get_if<Transfer>(&input)) {
+      on_transfer(*transfer);
     }
   }
   on_time();
-  if (is_leader()) replicate();
+  if (is_leader()) {
+    maybe_transfer();
+    replicate();
+  }
   finish_step();
   out_ = nullptr;
 }
@@ -123,6 +128,8 @@ void Raft::on_received(Received& received) {
     on_snapshot_request(received.from, *snapshot);
   } else if (auto* snapshot_reply = std::get_if<SnapshotReply>(&received.message)) {
     on_snapshot_reply(received.from, *snapshot_reply);
+  } else if (auto* timeout_now = std::get_if<TimeoutNow>(&received.message)) {
+    on_timeout_now(received.from, *timeout_now);
   } else {
     CHECK(false, "not a Raft message");
   }
@@ -207,6 +214,7 @@ void Raft::finish_step() {
 Time Raft::next_deadline() const {
   if (!is_leader()) return election_deadline_;
   Time deadline = heartbeat_due_at_;
+  if (transfer_to_ != kNoNode) deadline = std::min(deadline, transfer_until_);
   if (!followers_.empty()) {
     deadline = std::min(deadline, quorum_contact_at() + config_.election_timeout_min);
   }
@@ -223,6 +231,7 @@ void Raft::become_follower(Term term, NodeId leader) {
     fail_reads();
     out_->lost_leadership = true;
     followers_.clear();
+    transfer_to_ = kNoNode;
     reset_election_deadline();
   }
   if (term > hard_state_.term) set_hard_state(term, kNoNode);

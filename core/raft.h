@@ -1,10 +1,11 @@
 // Raft as a pure step function: state and a batch of inputs in, everything to be done out.
 //
 // Thesis: Ongaro, "Consensus: Bridging Theory and Practice" (2014). Implemented: elections with
-// pre-vote (§9.6), check-quorum (§6.2), leader stickiness (§4.2.3), log replication with probe and
-// pipeline states (§3.5, §10.2.1), disk in parallel with the network (§10.2.1), commitment by own
-// term (§3.6.2), ReadIndex (§6.4). The class touches no clock, network or disk, keeps no thread and
-// draws its timeouts from a seed by key: same state and same inputs give the same outputs.
+// pre-vote (§9.6), check-quorum (§6.2), leader stickiness (§4.2.3), leadership transfer (§3.10),
+// log replication with probe and pipeline states (§3.5, §10.2.1), disk in parallel with the network
+// (§10.2.1), commitment by own term (§3.6.2), ReadIndex (§6.4). The class touches no clock, network
+// or disk, keeps no thread and draws its timeouts from a seed by key: same state and same inputs
+// give the same outputs.
 //
 // It refuses to know: what a command means, who the clients are, how bytes travel or are stored.
 //
@@ -50,7 +51,7 @@ std::string config_error(const RaftConfig& config);
 
 struct Received {
   NodeId from;
-  Message message;  // one of the four Raft messages
+  Message message;  // one of Raft's own
 };
 struct Propose {
   uint64_t context;  // the driver's own number, given back in Output
@@ -78,9 +79,15 @@ struct SnapshotInstalled {
 struct StorageFull {
   bool full;
 };
+// Leadership is to go to `to`, or with kNoNode to the follower that holds most of the log (§3.10).
+// Until it has gone, or an election timeout has passed in vain, the leader takes no proposals.
+// Ignored, with a note, by a node that does not lead or whose follower `to` is not, or is damaged.
+struct Transfer {
+  NodeId to;
+};
 // A step with no inputs at all is the wake-up at Output::deadline.
 using Input = std::variant<Received, Propose, ReadRequest, Synced, SnapshotSaved, SnapshotInstalled,
-                           StorageFull>;
+                           StorageFull, Transfer>;
 
 // ---- outputs
 
@@ -106,7 +113,8 @@ struct Output {
     LogIndex index;
   };
   std::vector<Accepted> accepted;  // proposals now in the log, in order
-  std::vector<uint64_t> refused;   // proposals that never enter the log: not the leader
+  std::vector<uint64_t>
+      refused;  // proposals that never enter the log: not the leader, or handing over
 
   struct ReadReady {
     uint64_t context;
@@ -165,6 +173,8 @@ class Raft {
   NodeId leader() const { return leader_; }
   const Log& log() const { return log_; }
   LogIndex commit_index() const { return commit_index_; }
+  // Whom this leader is handing over to; kNoNode when it leads on, or does not lead.
+  NodeId transfer_to() const { return transfer_to_; }
   // The newest durable snapshot of this node, own or installed.
   const std::optional<SnapshotId>& snapshot() const { return snapshot_; }
   // Whether this node may show its term to others.
@@ -238,14 +248,15 @@ class Raft {
 
   // raft_election.cpp
   void start_pre_vote();
-  void start_election();
-  void request_votes(bool pre_vote);
+  void start_election(bool transfer);
+  void request_votes(bool pre_vote, bool transfer);
   void maybe_win();
   void on_vote_request(NodeId from, const VoteRequest& request);
   void on_vote_reply(NodeId from, const VoteReply& reply);
   bool is_up_to_date(const VoteRequest& request) const;
   bool hears_other_leader(NodeId candidate) const;
   void become_leader();
+  void on_timeout_now(NodeId from, const TimeoutNow& timeout_now);
 
   // raft_follower.cpp
   void on_append_request(NodeId from, AppendRequest& request);
@@ -266,6 +277,8 @@ class Raft {
 
   // raft_leader.cpp
   void on_propose(Propose& propose);
+  void on_transfer(const Transfer& transfer);
+  void maybe_transfer();
   void on_read_request(const ReadRequest& request);
   void on_append_reply(NodeId from, const AppendReply& reply);
   void on_snapshot_reply(NodeId from, const SnapshotReply& reply);
@@ -342,8 +355,11 @@ class Raft {
   uint64_t read_round_ = 0;
   bool read_round_new_ = false;  // reads joined in this step: broadcast
   std::deque<PendingRead> pending_reads_;
-  LogTime log_time_base_;  // log time when this leadership began...
-  Time log_time_anchor_;   // ...at this time of the own clock
+  NodeId transfer_to_;          // kNoNode: leads on
+  Time transfer_until_;         // then it is given up
+  bool transfer_sent_ = false;  // transfer_to_ was asked to campaign
+  LogTime log_time_base_;       // log time when this leadership began...
+  Time log_time_anchor_;        // ...at this time of the own clock
 };
 
 std::string_view to_string(Raft::Role role);

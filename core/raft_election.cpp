@@ -16,27 +16,28 @@ void Raft::start_pre_vote() {
   reset_election_deadline();
   note(NoteKind::election_timeout, kNoNode, term().value() + 1);
   if (votes_.size() >= quorum()) {
-    start_election();
+    start_election(/*transfer=*/false);
   } else {
-    request_votes(/*pre_vote=*/true);
+    request_votes(/*pre_vote=*/true, /*transfer=*/false);
   }
 }
 
-void Raft::start_election() {
+void Raft::start_election(bool transfer) {
   role_ = Role::kCandidate;
   set_hard_state(term() + 1, config_.id);
   votes_.clear();  // the own vote counts once it is durable, see maybe_win
   reset_election_deadline();
   note(NoteKind::became_candidate, kNoNode, term().value());
-  request_votes(/*pre_vote=*/false);
+  request_votes(/*pre_vote=*/false, transfer);
 }
 
-void Raft::request_votes(bool pre_vote) {
+void Raft::request_votes(bool pre_vote, bool transfer) {
   VoteRequest request;
   request.term = pre_vote ? term() + 1 : term();
   request.pre_vote = pre_vote;
   request.last_log_index = log_.last_index();
   request.last_log_term = log_.last_term();
+  request.transfer = transfer;
   for (NodeId voter : config_.voters) {
     if (voter != config_.id) send_durable(voter, request);
   }
@@ -78,7 +79,7 @@ void Raft::on_vote_request(NodeId from, const VoteRequest& request) {
         request.term.value(), term().value());
   }
   if (is_repairing()) return refuse(NoteKind::vote_refused_damaged, 0, 0);
-  if (hears_other_leader(from)) {
+  if (!request.transfer && hears_other_leader(from)) {
     return refuse(
         pre_vote ? NoteKind::pre_vote_refused_leader_alive : NoteKind::vote_refused_leader_alive, 0,
         0);
@@ -134,8 +135,20 @@ void Raft::on_vote_reply(NodeId from, const VoteReply& reply) {
   if (!reply.pre_vote) {
     maybe_win();
   } else if (votes_.size() >= quorum()) {
-    start_election();
+    start_election(/*transfer=*/false);
   }
+}
+
+// §3.10: without a pre-vote, which those who hear the leader would refuse. The log is as long as
+// the leader's and durable, or the leader would not have asked.
+void Raft::on_timeout_now(NodeId from, const TimeoutNow& timeout_now) {
+  const bool follows = role_ == Role::kFollower && leader_ == from && timeout_now.term == term();
+  if (!follows || is_repairing() || full_) {
+    note(NoteKind::transfer_ignored, from, timeout_now.term.value(), term().value());
+    return;
+  }
+  note(NoteKind::transfer_received, from);
+  start_election(/*transfer=*/true);
 }
 
 void Raft::become_leader() {

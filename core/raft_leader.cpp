@@ -24,12 +24,53 @@ Value Raft::quorum_value(Value own, Value least, Get get) const {
 }
 
 void Raft::on_propose(Propose& propose) {
-  if (!is_leader()) {
+  if (!is_leader() || transfer_to_ != kNoNode) {
     out_->refused.push_back(propose.context);
     return;
   }
   append_to_log(EntryType::kCommand, std::move(propose.data));
   out_->accepted.push_back({propose.context, log_.last_index()});
+}
+
+// §3.10. Of one that is under way already, another one changes nothing.
+void Raft::on_transfer(const Transfer& transfer) {
+  if (is_leader() && transfer_to_ != kNoNode) return;
+  const Progress* chosen = nullptr;
+  for (const Progress& progress : followers_) {
+    if (progress.repair != 0) continue;
+    if (transfer.to == progress.id) chosen = &progress;
+    if (transfer.to != kNoNode) continue;
+    // One that was not heard of lately may be gone.
+    const bool alive = now_ - progress.contact_at < config_.election_timeout_min;
+    if (alive && (chosen == nullptr || progress.match_index > chosen->match_index)) {
+      chosen = &progress;
+    }
+  }
+  if (chosen == nullptr) {
+    note(NoteKind::transfer_refused, transfer.to);
+    return;
+  }
+  transfer_to_ = chosen->id;
+  transfer_until_ = now_ + config_.election_timeout_min;
+  transfer_sent_ = false;
+  note(NoteKind::transfer_begun, transfer_to_, log_.last_index().value());
+}
+
+// Once all of the log is committed and durable at the chosen one, nothing that a client waits for
+// can be lost, and nobody's log is better than its own.
+void Raft::maybe_transfer() {
+  if (transfer_to_ == kNoNode) return;
+  if (now_ >= transfer_until_) {
+    note(NoteKind::transfer_given_up, transfer_to_);
+    transfer_to_ = kNoNode;
+    return;
+  }
+  const Progress* chosen = find_progress(transfer_to_);
+  const LogIndex last = log_.last_index();
+  if (transfer_sent_ || chosen->match_index < last || commit_index_ < last) return;
+  transfer_sent_ = true;
+  note(NoteKind::transfer_sent, transfer_to_);
+  send(transfer_to_, TimeoutNow{term()});
 }
 
 void Raft::append_to_log(EntryType type, Bytes data) {

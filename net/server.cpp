@@ -49,6 +49,10 @@ bool is_news(NoteKind kind) {
     case NoteKind::stepped_down_higher_term:
     case NoteKind::stepped_down_no_quorum:
     case NoteKind::stepped_down_slow_disk:
+    case NoteKind::transfer_begun:
+    case NoteKind::transfer_refused:
+    case NoteKind::transfer_given_up:
+    case NoteKind::transfer_received:
     case NoteKind::log_truncated:
     case NoteKind::snapshot_needed:
     case NoteKind::snapshot_installed:
@@ -275,6 +279,7 @@ void Server::turn() {
     }
     failure_ = after_step();
     if (!failure_.empty()) return;
+    if (handing_over_ && node_->raft().transfer_to() == kNoNode) stopping_ = true;
   }
   transport_->flush();
 }
@@ -308,6 +313,17 @@ std::string Server::on_snapshot_command() {
   return {};
 }
 
+std::string Server::on_transfer_command(NodeId to) {
+  if (!started_ || !node_->raft().is_leader()) return "the node does not lead";
+  if (to == options_.id) return "it leads already";
+  const auto& voters = options_.members;
+  const bool known = std::any_of(voters.begin(), voters.end(),
+                                 [&](const PeerAddress& member) { return member.id == to; });
+  if (to != kNoNode && !known) return fmt::format("node {} is not a member", to.value());
+  node_->request_transfer(to);
+  return {};
+}
+
 void Server::on_refused_as_wiped(const std::string& error) { failure_ = error; }
 
 void Server::on_transport_event(const std::string& text) { log("info", text); }
@@ -320,9 +336,19 @@ void Server::on_ready(uint32_t /*events*/) {
     } else if (info.ssi_signo == SIGHUP) {
       log("info", "nothing to reload: no option can change while the node runs");
     } else {
-      stopping_ = true;
+      stop();
     }
   }
+}
+
+void Server::stop() {
+  const bool hands_over = started_ && node_->raft().is_leader() && options_.members.size() > 1;
+  if (!hands_over || handing_over_) {
+    stopping_ = true;
+    return;
+  }
+  handing_over_ = true;
+  node_->request_transfer(kNoNode);
 }
 
 // ---- What it tells ----

@@ -56,7 +56,8 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   explicit Server(const ServerOptions& options);
   ~Server() override;
 
-  // Runs until a signal or a failure ends it. SIGTERM and SIGINT stop it, SIGUSR2 writes a
+  // Runs until a signal or a failure ends it. SIGTERM and SIGINT stop it: a leader hands over
+  // first, for at most one election timeout, and a second signal stops it at once. SIGUSR2 writes a
   // description of the node to the data directory, SIGHUP does nothing; they must be blocked in
   // every thread. Empty when it was stopped; else why it could not start or go on.
   std::string run();
@@ -71,9 +72,11 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   void on_envelope(Envelope&& envelope) override;
   void on_status_request(net::Status& status) override;
   std::string on_snapshot_command() override;
+  std::string on_transfer_command(NodeId to) override;
   void on_refused_as_wiped(const std::string& error) override;
   void on_transport_event(const std::string& text) override;
   void on_ready(uint32_t events) override;  // a signal
+  void stop();
 
   std::string open_directory();
   std::string check_log();
@@ -90,6 +93,7 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   const Time started_at_ = monotonic_now();
   Loop loop_;
   int signal_fd_ = -1;
+  bool handing_over_ = false;  // stops once it leads no longer
   bool stopping_ = false;
   std::string failure_;
 

@@ -378,6 +378,11 @@ void Transport::on_net_message(Connection& connection, const net::NetMessage& me
     reply.mutable_command_reply()->set_accepted(error.empty());
     reply.mutable_command_reply()->set_error(error);
     answer(inbound, reply);
+  } else if (message.has_transfer()) {
+    const std::string error = owner_.on_transfer_command(NodeId(message.transfer().to()));
+    reply.mutable_command_reply()->set_accepted(error.empty());
+    reply.mutable_command_reply()->set_error(error);
+    answer(inbound, reply);
   } else {
     doom(inbound);
   }

@@ -51,6 +51,7 @@ class TransportOwner {
   virtual void on_status_request(net::Status& status) = 0;
   // Empty when accepted.
   virtual std::string on_snapshot_command() = 0;
+  virtual std::string on_transfer_command(NodeId to) = 0;
   // Peers know this node with another data directory: it must not take part.
   virtual void on_refused_as_wiped(const std::string& error) = 0;
   // For the log: "event key=value ...".

@@ -27,6 +27,7 @@ void fold_fields(Digest& digest, const VoteRequest& vote) {
   digest.fold(word(vote.pre_vote));
   digest.fold(vote.last_log_index.value());
   digest.fold(vote.last_log_term.value());
+  digest.fold(word(vote.transfer));
 }
 
 void fold_fields(Digest& digest, const VoteReply& reply) {
@@ -107,6 +108,10 @@ void fold_fields(Digest& digest, const SnapshotReply& reply) {
   digest.fold(reply.next_piece);
   digest.fold(reply.round);
   digest.fold(word(reply.sent_at));
+}
+
+void fold_fields(Digest& digest, const TimeoutNow& timeout_now) {
+  digest.fold(timeout_now.term.value());
 }
 
 }  // namespace

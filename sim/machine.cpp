@@ -188,6 +188,11 @@ bool Machine::on_disk(uint64_t operation) {
   return has_node() ? request_wake() : end_callback();
 }
 
+bool Machine::request_transfer(NodeId to) {
+  node_->request_transfer(to);
+  return request_wake();
+}
+
 // The simulator draws how inputs are grouped: at once, or with all that comes a little later.
 bool Machine::request_wake() {
   const int64_t grouping_us = env_.params.raft().grouping_us();

@@ -51,9 +51,10 @@ std::string message_text(const Message& message) {
                        reply->conflict_index.value(), reply->conflict_term.value());
   }
   if (const auto* vote = std::get_if<VoteRequest>(&message)) {
-    return fmt::format("{} request: term {}, log ends at {} (term {})",
-                       vote->pre_vote ? "pre-vote" : "vote", vote->term.value(),
-                       vote->last_log_index.value(), vote->last_log_term.value());
+    return fmt::format("{} request{}: term {}, log ends at {} (term {})",
+                       vote->pre_vote ? "pre-vote" : "vote", vote->transfer ? " of a transfer" : "",
+                       vote->term.value(), vote->last_log_index.value(),
+                       vote->last_log_term.value());
   }
   if (const auto* vote = std::get_if<VoteReply>(&message)) {
     return fmt::format("{} {}: term {}", vote->pre_vote ? "pre-vote" : "vote",
@@ -69,6 +70,9 @@ std::string message_text(const Message& message) {
     return fmt::format("snapshot reply: term {}, has {} of {} pieces of the one up to {}",
                        snapshot->term.value(), snapshot->next_piece, snapshot->id.piece_count,
                        snapshot->id.last.index.value());
+  }
+  if (const auto* timeout_now = std::get_if<TimeoutNow>(&message)) {
+    return fmt::format("campaign now: term {}", timeout_now->term.value());
   }
   const auto& response = std::get<ValueResponse>(message);
   if (response.outcome == Outcome::kOk) return fmt::format("answer: {}", response.value);

@@ -151,7 +151,8 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   const google::protobuf::Descriptor* descriptor = faults.GetDescriptor();
   const google::protobuf::Reflection* reflection = faults.GetReflection();
   for (int kind = FaultKind_MIN; kind <= FaultKind_MAX; ++kind) {
-    const bool on = kind <= FLAP          ? network
+    const bool on = kind == TRANSFER      ? process
+                    : kind <= FLAP        ? network
                     : kind <= PAUSE       ? process
                     : kind <= RESET_LINKS ? slow
                                           : disk;
@@ -164,6 +165,7 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   if (nodes < 3) faults.set_bridge(0);
   if (nodes < 2) faults.set_slow_link(0);
   if (nodes < 2) faults.set_reset_links(0);
+  if (nodes < 2) faults.set_transfer(0);
   // Nor would damage where no quorum would be left without the damaged node.
   if (nodes < 3) {
     faults.set_bit_rot(0);
@@ -305,6 +307,10 @@ Params draw_params(uint64_t seed) {
   const int64_t lanes = workload.clients() * workload.pipeline();
   workload.set_think_us_max(2 * params.duration_ms() * 1000 * lanes / operations);
   draw_faults(swarm, election_ms, params.nodes(), *params.mutable_faults());
+  // A plan of one or two faults may find nothing to act on.
+  auto& faults = *params.mutable_faults();
+  const int64_t window_ms = params.duration_ms() - faults.calm_start_ms() - faults.calm_end_ms();
+  faults.set_interval_ms(std::min(faults.interval_ms(), window_ms / 4));
   return params;
 }
 

@@ -138,7 +138,8 @@ void fill(const Drawer& drawer, uint64_t entry, const Params& params, Fault& fau
     case RESET_LINKS:
     case DISK_STALL:
     case SYNC_FAILS:
-    case WIPE: drawer.target_one(entry, fault); break;
+    case WIPE:
+    case TRANSFER: drawer.target_one(entry, fault); break;
     case DISK_FULL:
       drawer.target_one(entry, fault);
       fault.set_room_bytes(
@@ -174,7 +175,8 @@ std::pair<int, int> target_count(FaultKind kind) {
     case CRASH_ALL: return {0, 0};
     case ISOLATE_LEADER:
     case BRIDGE:
-    case CRASH_POINT: return {1, 1};
+    case CRASH_POINT:
+    case TRANSFER: return {1, 1};
     default: return {1, 9};
   }
 }
@@ -370,7 +372,8 @@ std::string fault_text(const Fault& fault) {
 bool has_end(const Fault& fault) {
   switch (fault.kind()) {
     case CLOCK_JUMP:
-    case RESET_LINKS: return false;
+    case RESET_LINKS:
+    case TRANSFER: return false;
     case BIT_ROT:
     case MISDIRECTED_WRITE:
     case READ_ERROR: return fault.has_duration_ms() && fault.restart();

@@ -132,6 +132,7 @@ class World {
   bool acts_on(size_t position, FaultKind kind, uint32_t number) const;
   bool held_down(uint32_t number) const;
   bool damage(const Fault& fault, Machine& machine);
+  bool transfer(const Machine& to);
   void crash(Machine& machine);
   void set_disk_faults(Machine& machine);
   static DiskPoint disk_point(const Fault& fault);

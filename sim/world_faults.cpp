@@ -280,6 +280,7 @@ bool World::apply_to_machines(size_t position) {
       case MISDIRECTED_WRITE:
       case READ_ERROR:
       case WIPE: effective |= damage(fault, machine); break;
+      case TRANSFER: effective = transfer(machine); break;
       default: CHECK(false, "not a fault of machines: {}", fault_name(fault.kind()));
     }
   }
@@ -304,6 +305,18 @@ bool World::damage(const Fault& fault, Machine& machine) {
   const std::string what = machine.damage(fault);
   if (what.empty()) return takes_down(fault);
   narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()), what);
+  return true;
+}
+
+// False when nobody leads, or the leader stands still, or it is `to` itself.
+bool World::transfer(const Machine& to) {
+  const Machine* leads = leader();
+  if (leads == nullptr || leads == &to || leads->state() != Machine::State::kUp) return false;
+  Machine& from = *machines_[leads->number()];
+  narrator_.cause("asked to hand over");
+  if (story_ != nullptr) story_->touch(from.number());
+  if (from.request_transfer(to.id())) after_step(from);
+  after_end(from, from.take_end());
   return true;
 }
 

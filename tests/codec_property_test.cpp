@@ -112,7 +112,7 @@ ValueResponse any_response() {
   ValueResponse response;
   response.request_id = *numbers();
   response.outcome = static_cast<Outcome>(*rc::gen::inRange(0, 4));
-  response.reason = static_cast<Reason>(*rc::gen::inRange(0, 13));
+  response.reason = static_cast<Reason>(*rc::gen::inRange(0, 15));
   response.value = any_signed();
   response.leader_hint = NodeId(*numbers());
   response.error_msg = any_text();
@@ -120,12 +120,13 @@ ValueResponse any_response() {
 }
 
 Message any_message() {
-  switch (*rc::gen::inRange(0, 8)) {
+  switch (*rc::gen::inRange(0, 9)) {
     case 0:
       return VoteRequest{.term = Term(*numbers()),
                          .pre_vote = *rc::gen::arbitrary<bool>(),
                          .last_log_index = LogIndex(*numbers()),
-                         .last_log_term = Term(*numbers())};
+                         .last_log_term = Term(*numbers()),
+                         .transfer = *rc::gen::arbitrary<bool>()};
     case 1:
       return VoteReply{.term = Term(*numbers()),
                        .pre_vote = *rc::gen::arbitrary<bool>(),
@@ -135,6 +136,7 @@ Message any_message() {
     case 4: return any_request();
     case 5: return any_snapshot();
     case 6: return any_snapshot_reply();
+    case 7: return TimeoutNow{Term(*numbers())};
     default: return any_response();
   }
 }
@@ -142,7 +144,7 @@ Message any_message() {
 // Field by field: a comparison through the codec would not see a field that it forgets.
 bool same(const VoteRequest& a, const VoteRequest& b) {
   return a.term == b.term && a.pre_vote == b.pre_vote && a.last_log_index == b.last_log_index &&
-         a.last_log_term == b.last_log_term;
+         a.last_log_term == b.last_log_term && a.transfer == b.transfer;
 }
 bool same(const VoteReply& a, const VoteReply& b) {
   return a.term == b.term && a.pre_vote == b.pre_vote && a.granted == b.granted;
@@ -167,6 +169,7 @@ bool same(const SnapshotReply& a, const SnapshotReply& b) {
   return a.term == b.term && a.id == b.id && a.next_piece == b.next_piece && a.round == b.round &&
          a.sent_at == b.sent_at;
 }
+bool same(const TimeoutNow& a, const TimeoutNow& b) { return a.term == b.term; }
 bool same(const OpenSessionRequest&, const OpenSessionRequest&) { return true; }
 bool same(const GetValueRequest& a, const GetValueRequest& b) { return a.name == b.name; }
 bool same(const IncrementAndGetRequest& a, const IncrementAndGetRequest& b) {

@@ -330,6 +330,14 @@ TEST_F(NodeTest, ALeaderWithAFullDiskSaysThatNothingWasApplied) {
   expect_answer(1, Outcome::kNotApplied, Reason::kDiskFull);
 }
 
+TEST_F(NodeTest, ALeaderThatHandsOverSaysThatNothingWasApplied) {
+  lead_with_session();
+  node_->request_transfer(NodeId(2));
+  pass(std::chrono::milliseconds(1));
+  increment(1);
+  expect_answer(1, Outcome::kNotApplied, Reason::kTransfer);
+}
+
 TEST_F(NodeTest, AStorageThatFailsBetweenWritesStopsTheNode) {
   lead_with_session();
   storage_.client_->on_storage_done(false, "sync of a snapshot failed");

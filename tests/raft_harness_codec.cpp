@@ -11,8 +11,9 @@ namespace tally {
 namespace {
 
 auto fields(const VoteRequest& m) {
-  return std::tie(m.term, m.pre_vote, m.last_log_index, m.last_log_term);
+  return std::tie(m.term, m.pre_vote, m.last_log_index, m.last_log_term, m.transfer);
 }
+auto fields(const TimeoutNow& m) { return std::tie(m.term); }
 auto fields(const VoteReply& m) { return std::tie(m.term, m.pre_vote, m.granted); }
 auto fields(const AppendRequest& m) {
   return std::tie(m.term, m.prev_log_index, m.prev_log_term, m.commit_index, m.round, m.sent_at,
@@ -44,7 +45,7 @@ std::string codec_round_trip_error(const Envelope& envelope) {
   const Message& a = envelope.message;
   const Message& b = back.message;
   const bool equal = same<VoteRequest>(a, b) || same<VoteReply>(a, b) ||
-                     same<AppendRequest>(a, b) || same<AppendReply>(a, b);
+                     same<AppendRequest>(a, b) || same<AppendReply>(a, b) || same<TimeoutNow>(a, b);
   if (!equal || back.from != envelope.from || back.to != envelope.to || consumed != frame.size()) {
     return "codec: a message came back as another one";
   }

@@ -29,8 +29,10 @@ std::string round_words(uint64_t round) {
 }
 
 std::string describe(const VoteRequest& request) {
-  return fmt::format("{} request, term {}: log ends at {}", request.pre_vote ? "pre-vote" : "vote",
-                     request.term.value(), position(request.last_log_index, request.last_log_term));
+  return fmt::format("{} request{}, term {}: log ends at {}",
+                     request.pre_vote ? "pre-vote" : "vote",
+                     request.transfer ? " of a transfer" : "", request.term.value(),
+                     position(request.last_log_index, request.last_log_term));
 }
 
 std::string describe(const VoteReply& reply) {
@@ -67,6 +69,9 @@ std::string describe(const Message& message) {
   if (const auto* vote_reply = std::get_if<VoteReply>(&message)) return describe(*vote_reply);
   if (const auto* append = std::get_if<AppendRequest>(&message)) return describe(*append);
   if (const auto* append_reply = std::get_if<AppendReply>(&message)) return describe(*append_reply);
+  if (const auto* timeout_now = std::get_if<TimeoutNow>(&message)) {
+    return fmt::format("campaign now, term {}", timeout_now->term.value());
+  }
   return "not a Raft message";
 }
 

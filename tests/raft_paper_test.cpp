@@ -470,6 +470,80 @@ TEST_F(RaftPaper, TheProtectionEndsWithTheMinimalTimeout) {
   EXPECT_EQ(three.noted(2, NoteKind::vote_granted), 2u);
 }
 
+// ---- §3.10: leadership transfer
+
+TEST_F(RaftPaper, LeadershipGoesToAServerOnceItHoldsAllOfTheLog) {
+  three.elect(1);
+  three.cut(1, 2);
+  three.propose(1, "a");
+  three.deliver_all();
+  three.step(1, {Transfer{NodeId(2)}});
+  EXPECT_FALSE(three.propose(1, "b")) << "what is not in the log yet would only keep it waiting";
+  EXPECT_EQ(three.noted(1, NoteKind::transfer_sent), 0u);
+  three.heal();
+  three.run(500ms);
+  EXPECT_EQ(three.leader(), 2u);
+  EXPECT_EQ(three.data_at(2, 2), "a");
+  EXPECT_EQ(three.role(1), Role::kFollower);
+  EXPECT_EQ(three.violation(), "");
+}
+
+TEST_F(RaftPaper, ATransferGoesToTheServerThatHoldsMostWhenNoneIsNamed) {
+  three.elect(1);
+  three.cut(1, 2);
+  three.propose(1, "a");
+  three.deliver_all();
+  three.step(1, {Transfer{kNoNode}});
+  EXPECT_EQ(three.raft(1).transfer_to(), NodeId(3));
+  three.deliver_all();
+  EXPECT_EQ(three.leader(), 3u);
+}
+
+// No clock moves: those who just heard the leader vote all the same, and nobody is asked before.
+TEST_F(RaftPaper, ATransferDisregardsTheProtectionOfTheLeader) {
+  three.elect(1);
+  three.forget_notes();
+  three.step(1, {Transfer{NodeId(2)}});
+  three.deliver_all();
+  EXPECT_EQ(three.leader(), 2u);
+  EXPECT_EQ(three.term(2), 2u);
+  EXPECT_EQ(three.noted(3, NoteKind::vote_granted), 1u);
+  EXPECT_EQ(three.noted(3, NoteKind::pre_vote_granted), 0u);
+  EXPECT_TRUE(three.propose(2, "b"));
+}
+
+TEST_F(RaftPaper, ATransferToAServerThatIsGoneEndsAfterTheMinimalTimeout) {
+  three.elect(1);
+  three.crash(2);
+  three.step(1, {Transfer{NodeId(2)}});
+  three.run(950ms);
+  EXPECT_FALSE(three.propose(1, "a"));
+  three.run(100ms);
+  EXPECT_EQ(three.noted(1, NoteKind::transfer_given_up), 1u);
+  EXPECT_TRUE(three.propose(1, "a"));
+  EXPECT_EQ(three.leader(), 1u);
+}
+
+TEST_F(RaftPaper, ATransferThatCannotBeIsRefused) {
+  three.elect(1);
+  three.step(1, {Transfer{NodeId(1)}});
+  three.step(1, {Transfer{NodeId(9)}});
+  three.step(2, {Transfer{NodeId(3)}});
+  EXPECT_EQ(three.noted(1, NoteKind::transfer_refused), 2u);
+  EXPECT_EQ(three.noted(2, NoteKind::transfer_refused), 1u);
+  EXPECT_TRUE(three.propose(1, "a"));
+}
+
+TEST_F(RaftPaper, OnlyTheLeaderOfItsTermMakesAServerCampaign) {
+  three.elect(1);
+  send(three, 3, 2, TimeoutNow{Term(1)});
+  send(three, 1, 2, TimeoutNow{Term(0)});
+  send(three, 1, 2, TimeoutNow{Term(7)});
+  EXPECT_EQ(three.noted(2, NoteKind::transfer_ignored), 3u);
+  EXPECT_EQ(three.role(2), Role::kFollower);
+  EXPECT_EQ(three.term(2), 1u);
+}
+
 // ---- §6.2: a leader without a quorum
 
 TEST_F(RaftPaper, ALeaderWithoutAQuorumStepsDownWithinTheTimeout) {

@@ -47,14 +47,15 @@ enum class Kind : uint8_t {
   kHeal,
   kRun,
   kCampaign,
+  kTransfer,
 };
 // How often each is drawn, in the order above.
-constexpr std::array<int, 21> kWeights = {30, 20, 4, 12, 4,  4, 1, 10, 2, 4, 14,
-                                          6,  6,  3, 8,  10, 4, 1, 3,  3, 3};
+constexpr std::array<int, 22> kWeights = {30, 20, 4, 12, 4,  4, 1, 10, 2, 4, 14,
+                                          6,  6,  3, 8,  10, 4, 1, 3,  3, 3, 2};
 // What a seed may switch off, so that some worlds get far and others are wild.
-constexpr Kind kTroubles[] = {Kind::kDeliverAny, Kind::kDeliverTwice, Kind::kReplay,
-                              Kind::kDrop,       Kind::kDropMany,     Kind::kAdvanceLong,
-                              Kind::kTimeout,    Kind::kCrash,        Kind::kCut};
+constexpr Kind kTroubles[] = {Kind::kDeliverAny, Kind::kDeliverTwice, Kind::kReplay,  Kind::kDrop,
+                              Kind::kDropMany,   Kind::kAdvanceLong,  Kind::kTimeout, Kind::kCrash,
+                              Kind::kCut,        Kind::kTransfer};
 
 struct Action {
   Kind kind;
@@ -64,7 +65,7 @@ struct Action {
 
 // Draws one action of the world of `seed` from `bits`.
 Action action_of(uint64_t seed, uint64_t bits) {
-  std::array<int, 21> weights = kWeights;
+  std::array<int, 22> weights = kWeights;
   for (Kind trouble : kTroubles) {
     const auto i = static_cast<size_t>(trouble);
     if (scale(draw(seed, 5, i), 2) == 0) weights[i] = 0;
@@ -81,6 +82,7 @@ struct Totals {
   uint64_t elections = 0;
   uint64_t truncations = 0;
   uint64_t reads_confirmed = 0;
+  uint64_t transfers = 0;
 };
 
 class World {
@@ -131,6 +133,7 @@ class World {
     for (NodeNumber i = 1; i <= cluster_.node_count(); ++i) {
       totals.truncations += cluster_.noted(i, NoteKind::log_truncated);
       totals.reads_confirmed += cluster_.noted(i, NoteKind::read_confirmed);
+      totals.transfers += cluster_.noted(i, NoteKind::transfer_received);
     }
   }
 
@@ -224,6 +227,9 @@ class World {
       cluster_.heal();
     } else if (action.kind == Kind::kCampaign) {
       campaign(node);
+    } else if (action.kind == Kind::kTransfer && up) {
+      const NodeId to(action.b % (cluster_.node_count() + 1));  // 0: whoever is best
+      cluster_.step(node, {Transfer{to}});
     }
   }
 
@@ -293,6 +299,7 @@ TEST(RaftProperty, NoInvariantBreaksOverFixedSeeds) {
   EXPECT_GT(totals.elections, effort(1000));
   EXPECT_GT(totals.truncations, effort(30));
   EXPECT_GT(totals.reads_confirmed, effort(300));
+  EXPECT_GT(totals.transfers, effort(30));
 }
 
 }  // namespace

@@ -301,6 +301,7 @@ class Owner final : public TransportOwner {
   void on_envelope(Envelope&& envelope) override { received.push_back(std::move(envelope)); }
   void on_status_request(net::Status&) override {}
   std::string on_snapshot_command() override { return {}; }
+  std::string on_transfer_command(NodeId) override { return {}; }
   void on_refused_as_wiped(const std::string& error) override { wiped = error; }
   void on_transport_event(const std::string& text) override { events.push_back(text); }
 

@@ -407,6 +407,24 @@ TEST(Damage, AWipedNodeSaysWhyItStaysOut) {
   EXPECT_TRUE(tells(trace, "n2        stays out: node 2 has been here before"));
 }
 
+TEST(Administration, ATransferMovesLeadership) {
+  const std::string to_follower = fault("kind: TRANSFER target { role: FOLLOWER }", "at_ms: 800");
+  const RunResult result = run(small(to_follower));
+  expect_ok(result);
+  EXPECT_EQ(result.faults_fired[TRANSFER], 1u);
+  EXPECT_EQ(seen(result, NoteKind::transfer_received), 1u);
+  EXPECT_GE(seen(result, NoteKind::became_leader), 2u);
+  EXPECT_EQ(seen(result, NoteKind::request_lost_leadership), 0u) << "nothing was left waiting";
+}
+
+TEST(Administration, ATransferToTheLeaderItselfDoesNothing) {
+  const RunResult result =
+      run(small(fault("kind: TRANSFER target { role: LEADER }", "at_ms: 800") +
+                fault("kind: CRASH target { node: 1 } duration_ms: 100", "at_ms: 900")));
+  expect_ok(result);
+  EXPECT_EQ(result.faults_idle, 1u);
+}
+
 TEST(Faults, TriggersWithADeadlineGiveUp) {
   const RunResult result =
       run(small(fault("kind: CRASH target { node: 1 }", "when { committed: 40 } deadline_ms: 100") +

@@ -128,13 +128,26 @@ void print_table(const std::vector<NodeAnswer>& answers) {
   }
 }
 
-// 0 when a leader answers.
-int status_command(const ClusterFlags& flags, const Cluster& cluster) {
+const net::Status* find_leader(const std::vector<NodeAnswer>& answers) {
+  const net::Status* leader = nullptr;
+  for (const NodeAnswer& answer : answers) {
+    const net::Status& status = answer.message.status();
+    if (status.role() != "leader") continue;
+    if (leader == nullptr || status.term() > leader->term()) leader = &status;
+  }
+  return leader;
+}
+
+std::vector<NodeAnswer> ask_status(const Cluster& cluster, milliseconds timeout) {
   net::NetMessage question;
   question.mutable_status_request();
-  const auto answers =
-      ask_nodes(cluster, question,
-                milliseconds(static_cast<int64_t>(std::min<uint64_t>(flags.timeout_ms, 2000))));
+  return ask_nodes(cluster, question, timeout);
+}
+
+// 0 when a leader answers.
+int status_command(const ClusterFlags& flags, const Cluster& cluster) {
+  const auto answers = ask_status(
+      cluster, milliseconds(static_cast<int64_t>(std::min<uint64_t>(flags.timeout_ms, 2000))));
   if (flags.json) {
     std::string nodes;
     for (const NodeAnswer& answer : answers) {
@@ -144,10 +157,7 @@ int status_command(const ClusterFlags& flags, const Cluster& cluster) {
   } else {
     print_table(answers);
   }
-  const bool led = std::any_of(answers.begin(), answers.end(), [](const NodeAnswer& answer) {
-    return answer.message.status().role() == "leader";
-  });
-  return led ? kExitDone : kExitNotApplied;
+  return find_leader(answers) != nullptr ? kExitDone : kExitNotApplied;
 }
 
 int watch_command(const ClusterFlags& flags, const Cluster& cluster) {
@@ -172,6 +182,50 @@ int snapshot_command(const ClusterFlags& flags, const Cluster& cluster) {
     all = all && error.empty();
   }
   return all ? kExitDone : kExitNotApplied;
+}
+
+// Asks the leader, then waits until another node leads.
+int transfer_command(const ClusterFlags& flags, const Cluster& cluster, uint64_t to) {
+  const auto timeout = milliseconds(static_cast<int64_t>(flags.timeout_ms));
+  const Time until = monotonic_now() + timeout;
+  const auto before = ask_status(cluster, std::min(timeout, milliseconds(2000)));
+  const net::Status* leader = find_leader(before);
+  if (leader == nullptr) {
+    fmt::print(stderr, "tallyctl: no node that answers leads; tallyctl status tells more\n");
+    return kExitNotApplied;
+  }
+  if (leader->id() == to) {
+    fmt::print("node {} leads already, term {}\n", to, leader->term());
+    return kExitDone;
+  }
+  net::NetMessage question;
+  question.mutable_transfer()->set_to(to);
+  Cluster only = cluster;
+  std::erase_if(only.nodes,
+                [&](const PeerAddress& node) { return node.id.value() != leader->id(); });
+  const NodeAnswer answer = ask_nodes(only, question, timeout).front();
+  const std::string error =
+      answer.error.empty() ? answer.message.command_reply().error() : answer.error;
+  if (!error.empty()) {
+    fmt::print(stderr, "tallyctl: node {}: {}\n", leader->id(), error);
+    return kExitNotApplied;
+  }
+  while (monotonic_now() < until) {
+    const auto answers = ask_status(cluster, milliseconds(500));
+    const net::Status* now = find_leader(answers);
+    if (now != nullptr && now->id() != leader->id() && now->term() > leader->term()) {
+      fmt::print("node {} leads, term {}\n", now->id(), now->term());
+      // Somebody else may have been quicker.
+      return to == 0 || now->id() == to ? kExitDone : kExitNotApplied;
+    }
+    Loop loop;
+    loop.turn(monotonic_now() + milliseconds(20));
+  }
+  fmt::print(stderr,
+             "tallyctl: node {} was asked and leads on: the other node may be down or behind (its "
+             "log says more)\n",
+             leader->id());
+  return kExitNotApplied;
 }
 
 void add_cluster_flags(CLI::App& app, ClusterFlags& flags) {
@@ -241,6 +295,10 @@ int run(int argc, char** argv) {
   CLI::App* status = app.add_subcommand("status", "All nodes: role, term, indexes, lag, disk");
   CLI::App* watch = app.add_subcommand("watch", "status, again each second");
   CLI::App* snapshot = app.add_subcommand("snapshot", "Have every node take a snapshot");
+  uint64_t transfer_to = 0;
+  CLI::App* transfer = app.add_subcommand("transfer", "Have the leader hand over");
+  transfer->add_option("node", transfer_to, "To which node [the one that holds most of the log]")
+      ->check(CLI::PositiveNumber);
   BenchOptions bench_options;
   CLI::App* bench_verb = app.add_subcommand("bench", "Load, latencies, and a history");
   add_bench_flags(*bench_verb, bench_options);
@@ -266,6 +324,7 @@ int run(int argc, char** argv) {
   if (*status) return status_command(flags, cluster);
   if (*watch) return watch_command(flags, cluster);
   if (*snapshot) return snapshot_command(flags, cluster);
+  if (*transfer) return transfer_command(flags, cluster, transfer_to);
   return bench(flags, cluster, bench_options);
 }
 
