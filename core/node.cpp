@@ -84,6 +84,16 @@ Recovered::Outcome Node::start() {
   return recovered.outcome;
 }
 
+void Node::set_limits(const NodeConfig& config) {
+  config_.session_limits = config.session_limits;
+  config_.snapshot_log_bytes = config.snapshot_log_bytes;
+  config_.snapshot_interval = config.snapshot_interval;
+  config_.kept_log_bytes = config.kept_log_bytes;
+  config_.waiting_count_max = config.waiting_count_max;
+  config_.request_timeout = config.request_timeout;
+  snapshot_due_at_ = std::min(snapshot_due_at_, clock_.now() + config_.snapshot_interval);
+}
+
 void Node::receive(Envelope&& envelope) {
   if (running()) inbox_.push_back(std::move(envelope));
 }

@@ -80,6 +80,10 @@ class Node final : public StorageClient {
   // timeout. A node that does not lead ignores it.
   void request_transfer(NodeId to) { transfer_requested_ = to; }
 
+  // From now on: the limits and intervals of `config`. Its identity, its Raft options, first_start,
+  // incarnation and snapshot_piece_bytes are ignored. REQUIRES: config_error(config) is empty.
+  void set_limits(const NodeConfig& config);
+
   // Takes everything that is queued, and the time, in one step. Call after a callback brought
   // something and when the clock's deadline has come; spurious calls are harmless.
   void wake();
@@ -182,7 +186,7 @@ class Node final : public StorageClient {
     notes_.push_back(Note{kind, peer, a, b});
   }
 
-  const NodeConfig config_;
+  NodeConfig config_;
   Clock& clock_;
   Network& network_;
   Storage& storage_;

@@ -182,6 +182,9 @@ class Raft {
   // Leads, and some follower that was heard of lately is getting the snapshot.
   bool is_sending_snapshot() const;
   bool is_repairing() const { return repair_ != 0; }
+  // Up to here so many followers hold the log durably that a quorum does once this node does, too.
+  // REQUIRES: is_leader()
+  LogIndex replicated_index() const;
   // How far this node's own log is durable (lowered when a conflict truncates the log).
   LogIndex durable_index() const { return durable_index_; }
 

@@ -374,6 +374,11 @@ void Raft::maybe_commit() {
   advance_commit(reached);
 }
 
+LogIndex Raft::replicated_index() const {
+  return quorum_value(log_.last_index(), LogIndex(0),
+                      [](const Progress& progress) { return progress.match_index; });
+}
+
 void Raft::confirm_reads() {
   confirm_repairs();
   if (pending_reads_.empty()) return;

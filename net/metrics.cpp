@@ -71,21 +71,20 @@ void Metrics::on_step(Time now, const Node& node) {
   ++step_count_;
   for (const Note& note : node.last_notes()) ++notes_[static_cast<size_t>(note.kind)];
   const Raft& raft = node.raft();
+  if (received_count_ > 0) proposed_.add(now - received_at_, received_count_);
+  received_count_ = 0;
   const LogIndex last = raft.log().last_index();
-  if (raft.is_leader() && last > proposed_) {
-    const Batch batch{last, now, last - proposed_};
-    durable_.waiting.push_back(batch);
-    committed_.waiting.push_back(batch);
-    applied_.waiting.push_back(batch);
+  if (raft.is_leader() && last > last_index_) {
+    for (Stage* stage : stages()) stage->waiting.push_back({last, now, last - last_index_});
   } else if (!raft.is_leader()) {
-    durable_.waiting.clear();
-    committed_.waiting.clear();
-    applied_.waiting.clear();
+    for (Stage* stage : stages()) stage->waiting.clear();
   }
-  proposed_ = last;
+  last_index_ = last;
+  applied_index_ = node.state().applied_index();
   advance(durable_, raft.durable_index(), now);
+  if (raft.is_leader()) advance(replicated_, raft.replicated_index(), now);
   advance(committed_, raft.commit_index(), now);
-  advance(applied_, node.state().applied_index(), now);
+  advance(applied_, applied_index_, now);
 }
 
 void Metrics::advance(Stage& stage, LogIndex index, Time now) {
@@ -151,11 +150,17 @@ std::string Metrics::text(const net::Status& status, uint64_t cut_off_count) con
   }
   families.push_back(std::move(notes));
   MetricFamily latency =
-      family("tally_stage_seconds", "From the proposal on the leader until its entry got there",
+      family("tally_stage_seconds",
+             "Proposed: from the first request of a turn to its proposal. The others: from there, on "
+             "the leader, until the entry was durable here, on enough others, committed, applied, "
+             "and the answer handed to the system",
              MetricType::Histogram);
+  add_histogram(latency, proposed_, "proposed");
   add_histogram(latency, durable_.latency, "durable");
+  add_histogram(latency, replicated_.latency, "replicated");
   add_histogram(latency, committed_.latency, "committed");
   add_histogram(latency, applied_.latency, "applied");
+  add_histogram(latency, replied_.latency, "replied");
   families.push_back(std::move(latency));
 
   std::ostringstream out;

@@ -35,9 +35,18 @@ class LatencyHistogram {
 
 class Metrics {
  public:
-  // After each step of the node.
+  // Passed on by another node, unless `of_client`.
+  void on_request(bool of_client, Time now) {
+    request_count_ += of_client;
+    if (received_count_++ == 0) received_at_ = now;
+  }
+  // After each step of the node...
   void on_step(Time now, const Node& node);
-  void on_request() { ++request_count_; }
+  // ...and when what it said has been handed to the system.
+  void on_flushed(Time now) { advance(replied_, applied_index_, now); }
+  bool expects_flush() const {
+    return !replied_.waiting.empty() && replied_.waiting.front().last <= applied_index_;
+  }
   void on_answer(const ValueResponse& response) {
     ++answers_[static_cast<size_t>(response.outcome)];
   }
@@ -57,15 +66,24 @@ class Metrics {
     std::deque<Batch> waiting;
   };
   static void advance(Stage& stage, LogIndex index, Time now);
+  std::array<Stage*, 5> stages() {
+    return {&durable_, &replicated_, &committed_, &applied_, &replied_};
+  }
 
   uint64_t step_count_ = 0;
   uint64_t request_count_ = 0;
   std::array<uint64_t, 4> answers_{};  // by Outcome
   std::array<uint64_t, kNoteCount> notes_{};
-  LogIndex proposed_;
+  Time received_at_;             // the first request since the last step...
+  uint64_t received_count_ = 0;  // ...and how many
+  LatencyHistogram proposed_;
+  LogIndex last_index_;
+  LogIndex applied_index_;
   Stage durable_;
+  Stage replicated_;
   Stage committed_;
   Stage applied_;
+  Stage replied_;
 };
 
 }  // namespace tally

@@ -49,6 +49,14 @@ bool is_news(NoteKind kind) {
     case NoteKind::stepped_down_higher_term:
     case NoteKind::stepped_down_no_quorum:
     case NoteKind::stepped_down_slow_disk:
+    case NoteKind::stepped_down_full_disk:
+    case NoteKind::disk_full:
+    case NoteKind::disk_has_room:
+    case NoteKind::repair_begun:
+    case NoteKind::repair_waits:
+    case NoteKind::repair_complete:
+    case NoteKind::follower_damaged:
+    case NoteKind::follower_whole:
     case NoteKind::transfer_begun:
     case NoteKind::transfer_refused:
     case NoteKind::transfer_given_up:
@@ -127,7 +135,8 @@ NodeConfig node_config(const ServerOptions& options, const Identity& identity) {
   return config;
 }
 
-Server::Server(const ServerOptions& options) : options_(options) {
+Server::Server(const ServerOptions& options, Reload reload)
+    : options_(options), reload_(std::move(reload)) {
   const std::string error = options_error(options_);
   CHECK(error.empty(), "{}", error);
 }
@@ -282,6 +291,7 @@ void Server::turn() {
     if (handing_over_ && node_->raft().transfer_to() == kNoNode) stopping_ = true;
   }
   transport_->flush();
+  if (metrics_.expects_flush()) metrics_.on_flushed(now());
 }
 
 // Before anything of this step leaves.
@@ -303,7 +313,9 @@ void Server::send(Envelope&& envelope) {
 
 void Server::on_envelope(Envelope&& envelope) {
   if (!started_) return;
-  if (is_client(envelope.from)) metrics_.on_request();
+  if (std::holds_alternative<ClientRequest>(envelope.message)) {
+    metrics_.on_request(is_client(envelope.from), now());
+  }
   node_->receive(std::move(envelope));
 }
 
@@ -334,7 +346,7 @@ void Server::on_ready(uint32_t /*events*/) {
     if (info.ssi_signo == SIGUSR2) {
       describe();
     } else if (info.ssi_signo == SIGHUP) {
-      log("info", "nothing to reload: no option can change while the node runs");
+      reload();
     } else {
       stop();
     }
@@ -349,6 +361,25 @@ void Server::stop() {
   }
   handing_over_ = true;
   node_->request_transfer(kNoNode);
+}
+
+void Server::reload() {
+  ServerOptions fresh;
+  const std::string error = reload_(fresh);
+  if (!error.empty()) return log("warning", "not reloaded, all stays as it is: " + error);
+  ServerOptions next = options_;
+  next.request_timeout = fresh.request_timeout;
+  next.session_timeout = fresh.session_timeout;
+  next.session_count_max = fresh.session_count_max;
+  next.waiting_count_max = fresh.waiting_count_max;
+  next.snapshot_log_bytes = fresh.snapshot_log_bytes;
+  next.snapshot_interval = fresh.snapshot_interval;
+  next.kept_log_bytes = fresh.kept_log_bytes;
+  const bool changed = next != options_;
+  options_ = next;
+  if (started_) node_->set_limits(node_config(options_, identity_));
+  log("info", changed ? "reloaded" : "reloaded: nothing has changed that may");
+  if (next != fresh) log("warning", "other options have changed, too: they wait for a restart");
 }
 
 // ---- What it tells ----

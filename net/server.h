@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -44,6 +45,8 @@ struct ServerOptions {
   uint64_t snapshot_log_bytes = uint64_t{64} << 20;
   Duration snapshot_interval = std::chrono::minutes(30);
   uint64_t kept_log_bytes = uint64_t{16} << 20;
+
+  friend bool operator==(const ServerOptions&, const ServerOptions&) = default;
 };
 
 // Empty when the options fit together, else what is wrong with which one.
@@ -53,13 +56,17 @@ NodeConfig node_config(const ServerOptions& options, const Identity& identity);
 
 class Server final : private Clock, private Network, private TransportOwner, private Watcher {
  public:
-  explicit Server(const ServerOptions& options);
+  // Options as they are now; empty, or what is wrong with them.
+  using Reload = std::function<std::string(ServerOptions&)>;
+
+  Server(const ServerOptions& options, Reload reload);
   ~Server() override;
 
-  // Runs until a signal or a failure ends it. SIGTERM and SIGINT stop it: a leader hands over
-  // first, for at most one election timeout, and a second signal stops it at once. SIGUSR2 writes a
-  // description of the node to the data directory, SIGHUP does nothing; they must be blocked in
-  // every thread. Empty when it was stopped; else why it could not start or go on.
+  // Runs until a signal or a failure ends it. SIGTERM and SIGINT stop it: a leader hands over first,
+  // for at most one election timeout, and a second signal stops it at once. SIGHUP asks `reload` and
+  // takes over sessions, waiting requests, request timeout and when snapshots are taken. SIGUSR2
+  // writes a description of the node to the data directory. All four must be blocked in every
+  // thread. Empty when it was stopped; else why it could not start or go on.
   std::string run();
 
  private:
@@ -77,6 +84,7 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   void on_transport_event(const std::string& text) override;
   void on_ready(uint32_t events) override;  // a signal
   void stop();
+  void reload();
 
   std::string open_directory();
   std::string check_log();
@@ -89,7 +97,8 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   void log(std::string_view level, const std::string& text) const;
   std::string serve_http(std::string_view path, int& code);
 
-  const ServerOptions options_;
+  ServerOptions options_;
+  const Reload reload_;
   const Time started_at_ = monotonic_now();
   Loop loop_;
   int signal_fd_ = -1;

@@ -29,6 +29,8 @@ namespace tally {
 struct PeerAddress {
   NodeId id;
   std::string address;  // HOST:PORT
+
+  friend bool operator==(const PeerAddress&, const PeerAddress&) = default;
 };
 
 struct TransportConfig {

@@ -3,26 +3,36 @@
 
     python3 tests/chaos.py BIN_DIR [--rounds 25] [--seed 1] [--clients 16] [--rate 2000]
 
-`./dev chaos` runs it. Faults come one after another, of every kind there is; each counts only when
-its effect was seen. Afterwards everything is healed, the nodes must become equal, and the history
-must be linearizable. Exit code 0, 1 when something was violated, 3 when it could not run.
+`./dev chaos` runs it. Faults come one after another, of every kind that the machine permits; each
+counts only when its effect was seen, and a kind that cannot be is printed as NOT RUN. Afterwards
+everything is healed, the nodes must become equal, and the history must be linearizable. Exit code
+0, or 1 when something was violated.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from cluster import Cluster, Failure, expect  # noqa: E402  (found beside this file)
+from isolation import SmallDisk, own_network  # noqa: E402
 
 
 class Chaos:
-    """Injects every kind of fault `rounds` times, as long as their effects are not seen again."""
+    """Injects every kind of fault until the effect of each was seen `rounds` times."""
+
+    # A kind whose effect does not show does not hold up the others for ever.
+    TRIES_MAX = 5
+
+    KINDS = ("kill", "kill_leader", "kill_all", "pause", "restart", "transfer", "isolate",
+             "one_way", "half_open", "delay")
 
     def __init__(self, cluster, seed, rounds, clients=8, rate=1000, names=3):
         self.cluster = cluster
@@ -31,8 +41,12 @@ class Chaos:
         self.clients = clients
         self.rate = rate
         self.names = names
-        self.faults = {kind: 0 for kind in ("kill", "kill_leader", "kill_all", "pause", "restart",
-                                            "isolate", "one_way", "half_open", "delay")}
+        kinds = list(self.KINDS)
+        kinds += ["lose_power", "lose_power_everywhere"] if cluster.forgetful else []
+        kinds += ["full_disk"] if cluster.disks else []
+        kinds += ["unplug", "mute"] if cluster.wires else []
+        self.faults = {kind: 0 for kind in kinds}
+        self.tries = {kind: 0 for kind in kinds}
         self.bench = {}
         self.verdict = {}
 
@@ -86,6 +100,62 @@ class Chaos:
         self.cluster.stop(node)
         self.cluster.start(node)
         return True
+
+    def transfer(self):
+        leader = self.cluster.wait_leader()
+        to = self.random.choice([node for node in self.cluster.ids if node != leader])
+        done = self.cluster.ctl("--timeout-ms", "3000", "transfer", str(to), code=None)
+        return done.returncode == 0
+
+    def lose_power(self, everywhere=False):
+        nodes = self.cluster.ids if everywhere else [self.any_node()]
+        touched = self.cluster.lose_power(nodes, seed=self.random.randrange(1 << 30))
+        self.hold(0, 0.5)
+        for node in nodes:
+            self.cluster.start(node)
+        return touched > 0
+
+    def lose_power_everywhere(self):
+        return self.lose_power(everywhere=True)
+
+    def tells(self, node, text, since, limit=10):
+        """Whether the node's log comes to say so, behind its first `since` characters."""
+        until = time.monotonic() + limit
+        while text not in self.cluster.log(node)[since:]:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def full_disk(self):
+        node = self.cluster.leader() or self.any_node()
+        since = len(self.cluster.log(node))
+        filler = self.cluster.disks[node].fill()
+        seen = self.tells(node, "disk full", since)
+        self.hold()
+        filler.unlink()
+        expect(not seen or self.tells(node, "has room again", since),
+               f"node {node} does not find that its disk has room again")
+        return seen
+
+    def unreachable(self, node):
+        return {each["id"]: each["role"] for each in self.cluster.status()}[node] == "unreachable"
+
+    def unplug(self):
+        node = self.cluster.leader() or self.any_node()
+        self.cluster.wires.unplug(node)
+        self.hold(0.3, 1.5)
+        seen = self.unreachable(node)
+        self.cluster.wires.plug(node)
+        return seen
+
+    def mute(self):
+        node = self.cluster.leader() or self.any_node()
+        self.cluster.wires.mute(node)
+        self.hold(0.3, 1.5)
+        seen = self.unreachable(node)
+        self.cluster.wires.unmute(node)
+        return seen
 
     def passed(self, a, b):
         return int(self.cluster.proxy(f"bytes {a}-{b}").split()[1])
@@ -151,6 +221,9 @@ class Chaos:
                 kinds = [kind for kind in self.faults if self.faults[kind] < self.rounds]
                 self.random.shuffle(kinds)
                 for kind in kinds:
+                    self.tries[kind] += 1
+                    expect(self.tries[kind] <= self.TRIES_MAX * self.rounds,
+                           f"{kind} shows no effect: {self.faults[kind]} of {self.tries[kind]}")
                     self.faults[kind] += bool(getattr(self, kind)())
                     self.hold(0.05, 0.5)
                     cluster.assert_running()
@@ -182,6 +255,31 @@ class Chaos:
             raise Failure(f"the history ({kept}): {done.stdout}{done.stderr}")
 
 
+# Segments so small that a full disk is met soon.
+CONFIG = """segment_bytes: 262144
+kept_log_bytes: 1000000
+snapshot_log_bytes: 1000000
+election_timeout_ms: 300
+heartbeat_ms: 50
+"""
+
+
+def permitted():
+    """How to build a cluster that allows every kind of fault that can be here. Prints the rest."""
+    def why_not(kinds, why):
+        if why:
+            print(f"NOT RUN: {kinds}: {why}", file=sys.stderr)
+        return not why
+
+    layer = os.environ.get("TALLY_POWER_LOSS")
+    return {
+        "wired": why_not("unplug, mute", own_network()),
+        "small_disks": why_not("full_disk", SmallDisk.possible()),
+        "forgetful": layer if why_not("lose_power, lose_power_everywhere", "" if layer else
+                                      "needs TALLY_POWER_LOSS, the layer") else None,
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("binaries", metavar="BIN_DIR")
@@ -190,14 +288,17 @@ def main():
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rate", type=int, default=2000)
     arguments = parser.parse_args()
-    flags = ("--election-timeout-ms", "300", "--heartbeat-ms", "50",
-             "--snapshot-log-bytes", "1000000")
+    options = permitted()  # may start this program anew
     try:
-        with Cluster(arguments.binaries, proxied=True, flags=flags) as cluster:
-            chaos = Chaos(cluster, arguments.seed, arguments.rounds, clients=arguments.clients,
-                          rate=arguments.rate, names=5)
-            chaos.run()
-            print(json.dumps(chaos.summary()))
+        with tempfile.NamedTemporaryFile("w", suffix=".txtpb") as config:
+            config.write(CONFIG)
+            config.flush()
+            with Cluster(arguments.binaries, proxied=True, flags=("--config", config.name),
+                         **options) as cluster:
+                chaos = Chaos(cluster, arguments.seed, arguments.rounds, clients=arguments.clients,
+                              rate=arguments.rate, names=5)
+                chaos.run()
+                print(json.dumps(chaos.summary()))
     except Failure as failure:
         print(f"chaos: {failure}", file=sys.stderr)
         return 1

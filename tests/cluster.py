@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 
+from isolation import SmallDisk, Wires
 from power_loss import forget
 
 
@@ -42,13 +43,17 @@ def free_ports(count):
 
 class Cluster:
     def __init__(self, binaries, nodes=3, proxied=False, flags=(), environment=None,
-                 forgetful=None):
+                 forgetful=None, wired=False, small_disks=False):
         self.binaries = pathlib.Path(binaries)
         self.ids = list(range(1, nodes + 1))
         self.flags = list(flags)
         self.forgetful = forgetful  # the power-loss layer, when one is wanted
         self.environment = dict(os.environ, **(environment or {}))
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="tally-cluster-"))
+        self.wires = Wires(self.ids) if wired else None
+        self.disks = {}
+        if small_disks:
+            self.disks = {node: SmallDisk(self.home, node) for node in self.ids}
         pairs = [(a, b) for a in self.ids for b in self.ids if a != b] if proxied else []
         ports = free_ports(2 * nodes + 1 + len(pairs))
         self.ports = dict(zip(self.ids, ports))
@@ -56,6 +61,7 @@ class Cluster:
         self.control_port = ports[2 * nodes]
         self.links = dict(zip(pairs, ports[2 * nodes + 1:]))
         self.processes = {}
+        self.log_began = {}  # how long its log was when the node was last started
         self.proxy_process = None
 
     def __enter__(self):
@@ -71,6 +77,10 @@ class Cluster:
         if self.proxy_process:
             self.proxy_process.kill()
             self.proxy_process.wait()
+        for disk in self.disks.values():
+            disk.close()
+        if self.wires:
+            self.wires.close()
         if kind is not None:
             for node in self.ids:
                 print(f"---- node {node} said at last:\n{self.log(node)[-3000:]}")
@@ -79,7 +89,16 @@ class Cluster:
     # ---- Processes
 
     def data(self, node):
-        return self.home / f"data{node}"
+        return (self.disks[node].path if node in self.disks else self.home) / f"data{node}"
+
+    def host(self, node):
+        return self.wires.host(node) if self.wires else "127.0.0.1"
+
+    def own_host(self):
+        return self.wires.HOST if self.wires else "127.0.0.1"
+
+    def address(self, node):
+        return f"{self.host(node)}:{self.ports[node]}"
 
     def log(self, node):
         try:
@@ -89,18 +108,22 @@ class Cluster:
 
     def peers(self, node=None):
         """As `node` reaches them; without one, as clients do."""
+        link = lambda each: f"{self.own_host()}:{self.links[node, each]}"  # noqa: E731
         return ",".join(
-            f"{each}=127.0.0.1:{self.links.get((node, each), self.ports[each])}"
+            f"{each}={link(each) if (node, each) in self.links else self.address(each)}"
             for each in self.ids)
 
     def command(self, node, *more):
-        return [str(self.binaries / "tallyd"), "--id", str(node), "--data", str(self.data(node)),
-                "--peers", self.peers(node), "--bootstrap",
-                "--metrics-listen", f"127.0.0.1:{self.metrics_ports[node]}", *self.flags, *more]
+        entry = self.wires.entry(node) if self.wires else []
+        return [*entry, str(self.binaries / "tallyd"), "--id", str(node), "--data",
+                str(self.data(node)), "--peers", self.peers(node), "--bootstrap",
+                "--metrics-listen", f"{self.host(node)}:{self.metrics_ports[node]}", *self.flags,
+                *more]
 
     def start(self, node, *more):
         expect(node not in self.processes, f"node {node} runs already")
         environment = dict(self.environment)
+        self.log_began[node] = len(self.log(node))
         if self.forgetful:
             environment["LD_PRELOAD"] = str(self.forgetful)
             environment["TALLY_POWER_LOSS_LOG"] = str(self.home / f"unsynced{node}")
@@ -134,7 +157,11 @@ class Cluster:
     def stop(self, node):
         process = self.processes.pop(node)
         process.terminate()
-        expect(process.wait(timeout=20) == 0, f"node {node} did not stop well")
+        code = process.wait(timeout=20)
+        # A process that has not come so far as to say anything yet dies of any signal.
+        silent = len(self.log(node)) == self.log_began.get(node, 0)
+        expect(code == 0 or (code == -signal.SIGTERM and silent),
+               f"node {node}, told to stop, ended with {code}")
 
     def pause(self, node):
         os.kill(self.processes[node].pid, signal.SIGSTOP)
@@ -149,7 +176,7 @@ class Cluster:
     # ---- Links
 
     def start_proxy(self):
-        links = [f"{a}-{b}=127.0.0.1:{port}=127.0.0.1:{self.ports[b]}"
+        links = [f"{a}-{b}={self.own_host()}:{port}={self.address(b)}"
                  for (a, b), port in self.links.items()]
         self.proxy_process = subprocess.Popen(
             [str(self.binaries / "tallyproxy"), "--control", f"127.0.0.1:{self.control_port}",

@@ -338,6 +338,19 @@ TEST_F(NodeTest, ALeaderThatHandsOverSaysThatNothingWasApplied) {
   expect_answer(1, Outcome::kNotApplied, Reason::kTransfer);
 }
 
+TEST_F(NodeTest, LimitsMayChangeWhileTheNodeRuns) {
+  lead_with_session();
+  NodeConfig limits = config_;
+  limits.request_timeout = std::chrono::milliseconds(200);
+  limits.waiting_count_max = 1;
+  node_->set_limits(limits);
+  increment(1);
+  increment(2);
+  expect_answer(2, Outcome::kNotApplied, Reason::kBusy);
+  pass(std::chrono::milliseconds(200));
+  expect_answer(1, Outcome::kUnknown, Reason::kTimedOut);
+}
+
 TEST_F(NodeTest, AStorageThatFailsBetweenWritesStopsTheNode) {
   lead_with_session();
   storage_.client_->on_storage_done(false, "sync of a snapshot failed");

@@ -25,14 +25,20 @@ class Note:
 def read_notes(log):
     data = pathlib.Path(log).read_bytes()
     notes = []
+    first = 0  # of the process that writes
     at = 0
     while at < len(data):
         end = data.index(b"\n", at)
         line = data[at:end]
         at = end + 1
         length = int(line.split(b" ")[3]) if line[:1] in b"WT" else 0
-        notes.append(Note(line, data[at:at + length], len(notes)))
+        note = Note(line, data[at:at + length], len(notes))
         at += length
+        if note.kind == "P":
+            first = note.number
+        elif note.kind in "SD":
+            note.words[-1] = str(first + int(note.words[-1]))
+        notes.append(note)
     return notes
 
 

@@ -15,6 +15,7 @@ namespace tally::tools {
 
 // tallyctl's exit codes (DESIGN: what other programs read).
 inline constexpr int kExitDone = 0;
+inline constexpr int kExitViolation = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitNotApplied = 3;
 inline constexpr int kExitUnknown = 4;

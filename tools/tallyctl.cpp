@@ -14,6 +14,7 @@
 #include "tally_commit.h"
 #include "tools/ctl_bench.h"
 #include "tools/ctl_cluster.h"
+#include "tools/dump_paths.h"
 
 namespace tally::tools {
 namespace {
@@ -299,6 +300,12 @@ int run(int argc, char** argv) {
   CLI::App* transfer = app.add_subcommand("transfer", "Have the leader hand over");
   transfer->add_option("node", transfer_to, "To which node [the one that holds most of the log]")
       ->check(CLI::PositiveNumber);
+  std::vector<std::string> dumped;
+  CLI::App* log = app.add_subcommand("log", "Look into the data directory of a node")
+                      ->require_subcommand(1);
+  log->add_subcommand("dump", "Print log and snapshots as text; what is wrong is marked !!")
+      ->add_option("path", dumped, "Data directories, or files of theirs")
+      ->required();
   BenchOptions bench_options;
   CLI::App* bench_verb = app.add_subcommand("bench", "Load, latencies, and a history");
   add_bench_flags(*bench_verb, bench_options);
@@ -307,6 +314,12 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
     return usage_error(fmt::format("{}; tallyctl --help lists what there is", error.what()));
+  }
+  if (*log) {
+    size_t wrong = 0;
+    const std::string error = dump_paths(dumped, wrong);
+    if (!error.empty()) return usage_error(error);
+    return wrong == 0 ? kExitDone : kExitViolation;
   }
   Cluster cluster;
   const std::string error = parse_cluster(flags, cluster);

@@ -98,6 +98,14 @@ size_t raise_descriptor_limit() {
   return limit.rlim_cur;
 }
 
+// Empty, or what is wrong.
+std::string make_options(const Flags& flags, size_t descriptor_limit, ServerOptions& options) {
+  options.commit = commit_id();
+  const std::string error = take(flags, options);
+  options.connection_count_max = std::min(options.connection_count_max, descriptor_limit - 64);
+  return error;
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"tallyd: one node of a Tally cluster", "tallyd"};
   app.set_version_flag("--version", fmt::format("tallyd, commit {}", commit_id()));
@@ -111,20 +119,19 @@ int run(int argc, char** argv) {
     return kExitUsage;
   }
   ServerOptions options;
-  options.commit = commit_id();
-  const std::string error = take(flags, options);
+  const size_t descriptor_limit = raise_descriptor_limit();
+  const std::string error = make_options(flags, descriptor_limit, options);
   if (!error.empty()) {
     fmt::print(stderr, "tallyd: {}\n", error);
     return kExitUsage;
   }
-  options.connection_count_max =
-      std::min<size_t>(options.connection_count_max, raise_descriptor_limit() - 64);
-
   sigset_t signals;
   sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) sigaddset(&signals, signal);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  Server server(options);
+  Server server(options, [&](ServerOptions& fresh) {
+    return make_options(flags, descriptor_limit, fresh);
+  });
   const std::string failure = server.run();
   if (failure.empty()) return kExitOk;
   fmt::print(stderr, "tallyd: {}\n", failure);

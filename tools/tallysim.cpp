@@ -10,9 +10,9 @@
 #include <thread>
 
 #include "tally_commit.h"
+#include "tools/dump_paths.h"
 #include "tools/sim_check.h"
 #include "tools/sim_diverge.h"
-#include "tools/sim_dump.h"
 #include "tools/sim_explain.h"
 #include "tools/sim_load.h"
 #include "tools/sim_output.h"
@@ -255,7 +255,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> dumped;
   CLI::App& dump_app = *app.add_subcommand(
       "dump", "Print log and snapshot files as text; what is wrong is marked !!");
-  dump_app.add_option("file", dumped, "Files of a data directory")
+  dump_app.add_option("path", dumped, "Data directories, or files of theirs")
       ->required()
       ->type_name("FILE...");
 
@@ -292,7 +292,12 @@ int main(int argc, char** argv) {
   }
   if (list_app.parsed()) return list_command(list_json);
   if (check_app.parsed()) return check_command(check);
-  if (dump_app.parsed()) return dump_command(dumped);
+  if (dump_app.parsed()) {
+    size_t wrong = 0;
+    const std::string error = dump_paths(dumped, wrong);
+    if (!error.empty()) return usage_error(error);
+    return wrong == 0 ? kExitOk : kExitViolation;
+  }
   run.seed_given = seed->count() > 0;
   if (!trail.empty()) {
     SeedRange events;

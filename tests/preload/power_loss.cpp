@@ -6,7 +6,9 @@
 // TALLY_POWER_LOSS_LIES  when set, syncs do nothing and say that all is well, as in a program that
 //                        does not sync
 //
-// One note a line, the bytes that were there behind it:
+// One note a line, the bytes that were there behind it. A killed process loses nothing, so that the
+// next one goes on with the same file; numbers of notes count from its own first one:
+//   P                            a process begins
 //   W inode offset length size   a write; `length` bytes were there, the file had `size`
 //   T inode offset length size   a truncation, likewise
 //   S inode notes                a sync of the file ended; it covers the first so many notes
@@ -40,19 +42,22 @@ Function* next(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
 }
 
+void note(const std::string& line, const std::string& bytes);
+
 bool is_on() {
   if (log_fd >= 0) return true;
   const char* path = std::getenv("TALLY_POWER_LOSS_LOG");
   if (path == nullptr) return false;
   log_fd = static_cast<int>(
       syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (log_fd >= 0) note("P", {});
   return log_fd >= 0;
 }
 
 bool lies() { return std::getenv("TALLY_POWER_LOSS_LIES") != nullptr; }
 
 // REQUIRES: mutex is held.
-void note(const std::string& line, const std::string& bytes = {}) {
+void note(const std::string& line, const std::string& bytes) {
   const std::string all = line + "\n" + bytes;
   if (syscall(SYS_write, log_fd, all.data(), all.size()) != static_cast<long>(all.size())) {
     std::abort();
@@ -95,7 +100,7 @@ int open_noted(int directory, const char* path, int flags, unsigned mode) {
     close(before);
   }
   const int fd = static_cast<int>(syscall(SYS_openat, directory, path, flags, mode));
-  if (on && fd >= 0 && !was_there && (flags & O_CREAT) != 0) note("C " + base_name(path));
+  if (on && fd >= 0 && !was_there && (flags & O_CREAT) != 0) note("C " + base_name(path), {});
   return fd;
 }
 
@@ -111,9 +116,9 @@ int synced(int fd, const char* function) {
   struct stat status {};
   if (result != 0 || !is_on() || fstat(fd, &status) != 0) return result;
   if (S_ISDIR(status.st_mode)) {
-    note("D " + std::to_string(covered));
+    note("D " + std::to_string(covered), {});
   } else {
-    note("S " + std::to_string(status.st_ino) + " " + std::to_string(covered));
+    note("S " + std::to_string(status.st_ino) + " " + std::to_string(covered), {});
   }
   return result;
 }
@@ -172,7 +177,7 @@ int renameat(int from_directory, const char* from, int to_directory, const char*
   const std::lock_guard lock(mutex);
   const std::string kept = is_on() ? keep(to_directory, to) : "-";
   const long result = syscall(SYS_renameat, from_directory, from, to_directory, to);
-  if (result == 0 && is_on()) note("R " + base_name(from) + " " + base_name(to) + " " + kept);
+  if (result == 0 && is_on()) note("R " + base_name(from) + " " + base_name(to) + " " + kept, {});
   return static_cast<int>(result);
 }
 
@@ -192,7 +197,7 @@ int unlinkat(int directory, const char* path, int flags) {
   const std::lock_guard lock(mutex);
   const std::string kept = is_on() ? keep(directory, path) : "-";
   const long result = syscall(SYS_unlinkat, directory, path, flags);
-  if (result == 0 && is_on()) note("U " + base_name(path) + " " + kept);
+  if (result == 0 && is_on()) note("U " + base_name(path) + " " + kept, {});
   return static_cast<int>(result);
 }
 
