@@ -149,12 +149,12 @@ std::string Metrics::text(const net::Status& status, uint64_t cut_off_count) con
     if (notes_[i] > 0) add_value(notes, notes_[i], {{"note", std::string(kNoteNames[i])}});
   }
   families.push_back(std::move(notes));
-  MetricFamily latency =
-      family("tally_stage_seconds",
-             "Proposed: from the first request of a turn to its proposal. The others: from there, on "
-             "the leader, until the entry was durable here, on enough others, committed, applied, "
-             "and the answer handed to the system",
-             MetricType::Histogram);
+  MetricFamily latency = family(
+      "tally_stage_seconds",
+      "Proposed: from the first request of a turn to its proposal. The others: from there, on "
+      "the leader, until the entry was durable here, on enough others, committed, applied, "
+      "and the answer handed to the system",
+      MetricType::Histogram);
   add_histogram(latency, proposed_, "proposed");
   add_histogram(latency, durable_.latency, "durable");
   add_histogram(latency, replicated_.latency, "replicated");

@@ -62,11 +62,11 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   Server(const ServerOptions& options, Reload reload);
   ~Server() override;
 
-  // Runs until a signal or a failure ends it. SIGTERM and SIGINT stop it: a leader hands over first,
-  // for at most one election timeout, and a second signal stops it at once. SIGHUP asks `reload` and
-  // takes over sessions, waiting requests, request timeout and when snapshots are taken. SIGUSR2
-  // writes a description of the node to the data directory. All four must be blocked in every
-  // thread. Empty when it was stopped; else why it could not start or go on.
+  // Runs until a signal or a failure ends it. SIGTERM and SIGINT stop it: a leader hands over
+  // first, for at most one election timeout, and a second signal stops it at once. SIGHUP asks
+  // `reload` and takes over sessions, waiting requests, request timeout and when snapshots are
+  // taken. SIGUSR2 writes a description of the node to the data directory. All four must be blocked
+  // in every thread. Empty when it was stopped; else why it could not start or go on.
   std::string run();
 
  private:

@@ -1,4 +1,4 @@
-"""What chaos asks of the machine, where it may: a network of its own for each node, and a small disk.
+"""What chaos asks of the machine where it may: a network of its own for each node, and small disks.
 
 Both want root. `own_network()` begins a private network (and mounts) for this whole process; Wires
 then gives each node a namespace on a bridge, so that packets can be lost without anybody being
@@ -26,7 +26,7 @@ def run(*command):
 
 
 def own_network():
-    """Starts this program again in a network and with mounts of its own. Returns why not, if not."""
+    """Starts this program again, in a network and with mounts of its own. Returns why not."""
     if INSIDE in os.environ:
         return ""
     if os.geteuid() != 0:

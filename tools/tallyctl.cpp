@@ -301,8 +301,8 @@ int run(int argc, char** argv) {
   transfer->add_option("node", transfer_to, "To which node [the one that holds most of the log]")
       ->check(CLI::PositiveNumber);
   std::vector<std::string> dumped;
-  CLI::App* log = app.add_subcommand("log", "Look into the data directory of a node")
-                      ->require_subcommand(1);
+  CLI::App* log =
+      app.add_subcommand("log", "Look into the data directory of a node")->require_subcommand(1);
   log->add_subcommand("dump", "Print log and snapshots as text; what is wrong is marked !!")
       ->add_option("path", dumped, "Data directories, or files of theirs")
       ->required();

@@ -129,9 +129,8 @@ int run(int argc, char** argv) {
   sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) sigaddset(&signals, signal);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  Server server(options, [&](ServerOptions& fresh) {
-    return make_options(flags, descriptor_limit, fresh);
-  });
+  Server server(options,
+                [&](ServerOptions& fresh) { return make_options(flags, descriptor_limit, fresh); });
   const std::string failure = server.run();
   if (failure.empty()) return kExitOk;
   fmt::print(stderr, "tallyd: {}\n", failure);
