@@ -429,6 +429,7 @@ void Node::update_deadline(Time now) {
   // One that is due and cannot begin yet is looked at again whenever something happens.
   if (snapshot_due_at_ > now) deadline = std::min(deadline, snapshot_due_at_);
   if (storage_.is_full()) deadline = std::min(deadline, std::max(room_due_at_, now));
+  if (is_filling_piece()) deadline = std::min(deadline, now);
   if (!writes_.empty()) deadline = std::min(deadline, writes_.front().deadline);
   if (!reads_.empty()) deadline = std::min(deadline, reads_.front().deadline);
   if (!forwards_.empty()) deadline = std::min(deadline, forwards_.front().deadline);

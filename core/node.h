@@ -34,8 +34,8 @@ struct NodeConfig {
   // entries; or after this time, if anything was applied.
   uint64_t snapshot_log_bytes = uint64_t{64} << 20;
   Duration snapshot_interval = std::chrono::minutes(30);
-  // About; at most kSnapshotPieceBytesMax. Apply waits while one is read: some 2 ms with 16 KiB of
-  // small counters (snapshot_bench), 8 ms with 64 KiB.
+  // About; at most kSnapshotPieceBytesMax. A piece is filled over several steps, but encoded and
+  // written in one, for which apply waits (snapshot_bench).
   uint64_t snapshot_piece_bytes = 16 << 10;
   // Behind a snapshot, so much of the log is kept for followers that are a little late.
   uint64_t kept_log_bytes = uint64_t{16} << 20;
@@ -150,7 +150,8 @@ class Node final : public StorageClient {
   void take_snapshot_events(Time now);
   void maybe_adopt();
   void maybe_begin_snapshot(Time now);
-  void write_own_piece();
+  bool is_filling_piece() const;
+  void fill_own_piece();
   void on_own_written();
   LogIndex log_base_after(LogIndex last) const;
   void receive_pieces();

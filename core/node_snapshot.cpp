@@ -7,6 +7,12 @@
 #include "core/node.h"
 
 namespace tally {
+namespace {
+
+// How much of a piece is read out of the state in one step, at most about.
+constexpr size_t kFillBytes = 2 << 10;
+
+}  // namespace
 
 void Node::on_snapshot_written(bool ok, const std::string& error) {
   if (!running()) return;
@@ -39,6 +45,7 @@ void Node::take_snapshot_events(Time now) {
       on_incoming_written();
     }
   }
+  if (is_filling_piece()) fill_own_piece();
   maybe_adopt();
   maybe_begin_snapshot(now);
 }
@@ -78,17 +85,23 @@ void Node::maybe_begin_snapshot(Time now) {
   last_piece_written_ = false;
   state_.begin_capture();
   storage_.begin_snapshot(raft_->log().mark_at(state_.applied_index()));
-  write_own_piece();
+  fill_own_piece();
 }
 
-void Node::write_own_piece() {
+bool Node::is_filling_piece() const {
+  return writing_ == Writing::kOwn && !write_unanswered_ && state_.is_capturing();
+}
+
+// A part of it in each step; the next step comes at once.
+void Node::fill_own_piece() {
+  if (!state_.fill_piece(config_.snapshot_piece_bytes, kFillBytes)) return;
   last_piece_written_ = state_.read_piece(config_.snapshot_piece_bytes, own_piece_);
   write_unanswered_ = true;
   storage_.write_piece(own_piece_);
 }
 
 void Node::on_own_written() {
-  if (state_.is_capturing()) return write_own_piece();
+  if (state_.is_capturing()) return;
   if (last_piece_written_) {
     last_piece_written_ = false;
     write_unanswered_ = true;

@@ -13,6 +13,7 @@
 #include "core/command.pb.h"
 #include "core/known_fields.h"
 #include "core/little_endian.h"
+#include "core/state.pb.h"
 
 namespace tally {
 namespace {

@@ -50,6 +50,7 @@ bool is_complete(const state::End& end) {
 void StateMachine::begin_capture() {
   CHECK(!capture_, "a second capture at entry {}", applied_index_.value());
   capture_ = std::make_unique<Capture>();
+  if (!piece_) piece_ = std::make_unique<state::Piece>();
   capture_->applied_index = applied_index_;
   capture_->log_time = log_time_;
   capture_->history_hash = history_hash_;
@@ -76,15 +77,19 @@ void StateMachine::keep_session(uint64_t id, const Session* session) {
       id, session == nullptr ? std::nullopt : std::optional<Session>(*session));
 }
 
-bool StateMachine::read_piece(size_t bytes_max, std::string& piece) {
-  CHECK(capture_);
+void StateMachine::end_capture() {
+  capture_.reset();
+  if (piece_) piece_->Clear();
+}
+
+bool StateMachine::fill_piece(size_t bytes_max, size_t work_bytes) {
+  CHECK(capture_ && work_bytes > 0);
   using Stage = Capture::Stage;
-  state::Piece out;
-  size_t bytes = 0;
-  while (capture_->stage != Stage::kEnd && bytes < bytes_max) {
+  while (capture_->stage != Stage::kEnd && capture_->piece_bytes < bytes_max) {
+    if (work_bytes == 0) return false;
     switch (capture_->stage) {
       case Stage::kStart: {
-        state::Start& start = *out.mutable_start();
+        state::Start& start = *piece_->mutable_start();
         start.set_format(kStateFormat);
         start.set_applied_index(capture_->applied_index.value());
         start.set_log_time_ns(capture_->log_time.value());
@@ -93,72 +98,86 @@ bool StateMachine::read_piece(size_t bytes_max, std::string& piece) {
         break;
       }
       case Stage::kCounters:
-        if (!read_counters(out, bytes_max, bytes)) capture_->stage = Stage::kSessions;
+        if (!read_counters(bytes_max, work_bytes)) capture_->stage = Stage::kSessions;
         break;
       case Stage::kSessions:
-        if (!read_session(out, bytes)) capture_->stage = Stage::kEnd;
+        if (!read_session(work_bytes)) capture_->stage = Stage::kEnd;
         break;
       case Stage::kEnd: break;
     }
   }
-  const bool last = capture_->stage == Stage::kEnd;
+  return true;
+}
+
+bool StateMachine::read_piece(size_t bytes_max, std::string& piece) {
+  while (!fill_piece(bytes_max, bytes_max)) {
+  }
+  const bool last = capture_->stage == Capture::Stage::kEnd;
   if (last) {
-    out.mutable_end()->set_counter_count(capture_->counter_count);
-    out.mutable_end()->set_session_count(capture_->session_count);
-    out.mutable_end()->set_state_hash(capture_->state_hash);
-    end_capture();
+    piece_->mutable_end()->set_counter_count(capture_->counter_count);
+    piece_->mutable_end()->set_session_count(capture_->session_count);
+    piece_->mutable_end()->set_state_hash(capture_->state_hash);
   }
   piece.clear();
-  CHECK(out.SerializeToString(&piece));
+  CHECK(piece_->SerializeToString(&piece));
+  // Cleared, it keeps what it has allocated: the next piece costs a part of what this one did.
+  piece_->Clear();
+  capture_->piece_bytes = 0;
+  if (last) end_capture();
   return last;
 }
 
 // The next counters by name, of those now and those before. False when there is none left. The
-// place is found once: nothing is applied while a piece is read.
-bool StateMachine::read_counters(state::Piece& piece, size_t bytes_max, size_t& bytes) {
+// place is found once: nothing is applied in between.
+bool StateMachine::read_counters(size_t bytes_max, size_t& work_bytes) {
   auto now = counters_.upper_bound(capture_->last_name);
   auto& before = capture_->counters_before;
-  while (bytes < bytes_max) {
+  while (capture_->piece_bytes < bytes_max && work_bytes > 0) {
     if (now == counters_.end() && before.empty()) return false;
     int64_t value = 0;
-    if (!before.empty() && (now == counters_.end() || before.begin()->first <= now->first)) {
-      const auto first = before.begin();
+    const auto first = before.begin();
+    const std::string_view first_name = before.empty() ? std::string_view() : first->first;
+    if (!before.empty() && (now == counters_.end() || first_name <= now->first)) {
       value = first->second;
-      capture_->last_name = first->first;
-      if (now != counters_.end() && now->first == first->first) ++now;
+      capture_->last_name = first_name;
+      if (now != counters_.end() && now->first == first_name) ++now;
       before.erase(first);
     } else {
       value = now->second.value;
       capture_->last_name = now->first;
       ++now;
     }
+    const size_t bytes = capture_->last_name.size() + kCounterBytes;
+    work_bytes -= std::min(work_bytes, bytes);
     if (value == 0) continue;  // it came after the capture began
-    state::Counter& counter = *piece.add_counters();
+    state::Counter& counter = *piece_->add_counters();
     counter.set_name(capture_->last_name);
     counter.set_value(value);
-    bytes += capture_->last_name.size() + kCounterBytes;
+    capture_->piece_bytes += bytes;
   }
   return true;
 }
 
-bool StateMachine::read_session(state::Piece& piece, size_t& bytes) {
-  while (true) {
-    const auto now = sessions_.upper_bound(capture_->last_session);
-    const auto before = capture_->sessions_before.begin();
-    const bool has_before = before != capture_->sessions_before.end();
-    if (now == sessions_.end() && !has_before) return false;
-    if (has_before && (now == sessions_.end() || before->first <= now->first)) {
-      capture_->last_session = before->first;
-      const std::optional<Session> session = std::move(before->second);
-      capture_->sessions_before.erase(before);
-      if (!session) continue;  // it was opened after the capture began
-      bytes += write_session(capture_->last_session, *session, *piece.add_sessions());
-    } else {
-      capture_->last_session = now->first;
-      bytes += write_session(now->first, now->second, *piece.add_sessions());
-    }
-    return true;
+// The next session by id, of those now and those before. False when there is none left.
+bool StateMachine::read_session(size_t& work_bytes) {
+  const auto now = sessions_.upper_bound(capture_->last_session);
+  const auto before = capture_->sessions_before.begin();
+  const bool has_before = before != capture_->sessions_before.end();
+  if (now == sessions_.end() && !has_before) return false;
+  size_t bytes = 0;
+  if (has_before && (now == sessions_.end() || before->first <= now->first)) {
+    capture_->last_session = before->first;
+    const std::optional<Session> session = std::move(before->second);
+    capture_->sessions_before.erase(before);
+    // Nothing: it was opened after the capture began.
+    if (session) bytes = write_session(capture_->last_session, *session, *piece_->add_sessions());
+  } else {
+    capture_->last_session = now->first;
+    bytes = write_session(now->first, now->second, *piece_->add_sessions());
   }
+  capture_->piece_bytes += bytes;
+  work_bytes -= std::min(work_bytes, std::max(bytes, kSessionBytes));
+  return true;
 }
 
 size_t StateMachine::write_session(uint64_t id, const Session& session, state::Session& out) {

@@ -764,6 +764,31 @@ TEST_F(NodeTest, TakesASnapshotAfterSoManyBytesAndCompactsItsLog) {
   EXPECT_EQ(node_->state().state_hash(), hash);
 }
 
+// Apply waits for a part of a piece, never for the reading of a whole one.
+TEST_F(NodeTest, APieceIsFilledOverSeveralStepsThatComeAtOnce) {
+  lead_with_session();
+  for (char name = 'a'; name < 'a' + 20; ++name) {
+    const uint64_t next = node_->raft().log().last_index().value() + 1;
+    request(next, IncrementAndGetRequest{
+                      std::string(200, name), 1, {}, {}, SessionId(2), next - 2, next - 2});
+    sync_all();
+    acknowledge(next);
+  }
+  node_->request_snapshot();
+  node_->wake();
+  EXPECT_FALSE(storage_.snapshot_call_) << "some 4 KiB are not read in one step";
+  EXPECT_EQ(clock_.deadline_, clock_.now_);
+  increment_until(24);  // a few steps; what they apply is not in the snapshot
+  ASSERT_TRUE(storage_.snapshot_call_);
+  EXPECT_GT(clock_.deadline_, clock_.now_);
+  EXPECT_EQ(storage_.writing_pieces_.size(), 1u);
+  finish_snapshot();
+  EXPECT_EQ(storage_.snapshot_->last.index, LogIndex(22));
+  StateMachine loaded;
+  EXPECT_EQ(loaded.load_piece(storage_.pieces_[0]), "");
+  EXPECT_TRUE(loaded.is_loaded());
+}
+
 TEST_F(NodeTest, TakesASnapshotByTimeAndOnRequestIfAnythingWasApplied) {
   config_.snapshot_interval = std::chrono::seconds(10);
   lead_with_session();
@@ -984,6 +1009,30 @@ TEST_F(NodeTest, AFollowerThatNeedsCompactedEntriesGetsTheSnapshotPieceByPiece) 
   EXPECT_TRUE(noted(NoteKind::pipelining));
   increment(7777, 1, 50);
   EXPECT_EQ(last_to<AppendRequest>(3)->entries.size(), 1u);
+}
+
+TEST_F(NodeTest, ALeadersSnapshotThatCannotBeReadIsTakenAgain) {
+  config_.kept_log_bytes = 0;
+  lead_with_session();
+  increment_until(6);
+  node_->request_snapshot();
+  node_->wake();
+  finish_snapshot();
+  while (storage_.reads_.empty()) pass(config_.raft.heartbeat_interval);
+  storage_.pieces_[0].clear();  // n3 needs it, and it has rotted
+  storage_.complete_reads();
+  node_->wake();
+  EXPECT_TRUE(noted(NoteKind::snapshot_unreadable));
+  EXPECT_EQ(last_to<SnapshotRequest>(3), nullptr);
+  ASSERT_TRUE(storage_.snapshot_call_) << "another one";
+  finish_snapshot();
+  while (storage_.reads_.empty()) {
+    pass(config_.raft.heartbeat_interval);
+    keep_leading();
+  }
+  storage_.complete_reads();
+  ASSERT_NE(last_to<SnapshotRequest>(3), nullptr);
+  EXPECT_FALSE(last_to<SnapshotRequest>(3)->data.view().empty());
 }
 
 TEST_F(NodeTest, OptionsThatDoNotFitAreNamed) {

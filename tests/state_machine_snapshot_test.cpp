@@ -84,6 +84,8 @@ RC_GTEST_PROP(StateSnapshot, EqualsThePrefixAndTheLogGoesOnFromIt, ()) {
   const auto cut = *rc::gen::inRange<size_t>(0, count + 1);
   const auto bytes_max = *rc::gen::element<size_t>(1, 40, 200, 100'000);
   const auto applies_per_piece = *rc::gen::inRange<size_t>(0, 20);
+  const auto parts = *rc::gen::inRange<size_t>(0, 4);
+  const auto work_bytes = *rc::gen::element<size_t>(1, 30, 1000);
   const std::vector<Entry> entries = random_log(seed, count);
 
   StateMachine quiet = applied(entries, cut);
@@ -97,6 +99,11 @@ RC_GTEST_PROP(StateSnapshot, EqualsThePrefixAndTheLogGoesOnFromIt, ()) {
   size_t next = cut;
   bool last = false;
   while (!last) {
+    // Perhaps filled ahead, a part at a time, with applying in between.
+    for (size_t part = 0; part < parts; ++part) {
+      if (state.fill_piece(bytes_max, work_bytes)) break;
+      if (next < count) state.apply(entries[next++]);
+    }
     last = state.read_piece(bytes_max, pieces.emplace_back());
     for (size_t i = 0; i < applies_per_piece && next < count; ++i) state.apply(entries[next++]);
   }
