@@ -271,7 +271,9 @@ uint64_t Machine::disk_draw(uint64_t file_key, uint64_t ordinal, uint64_t aspect
 
 void Machine::disk_point(DiskPoint point, std::string_view file) {
   (void)file;
-  if ((crash_points_ >> static_cast<uint32_t>(point) & 1) == 0) return;
+  const auto number = static_cast<size_t>(point);
+  const uint64_t ordinal = ++point_counts_[number];
+  if (!crash_points_.next[number] && !crash_points_.ordinals[number].contains(ordinal)) return;
   last_crash_point_ = point;
   crashing_ = true;
   disk_.freeze();

@@ -6,8 +6,10 @@
 // the node is gone when the callback has returned.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -79,8 +81,14 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   void settle_damage();
   // Up, and its node neither damaged nor under repair: one that a quorum can be made of.
   bool has_whole_node() const { return has_node() && !node_->raft().is_repairing(); }
-  // The node crashes at the next of these points: a bit each, 1 << DiskPoint.
-  void set_crash_points(uint32_t points) { crash_points_ = points; }
+  // Where the node crashes, by DiskPoint: at the next one, or at those of these numbers.
+  struct CrashPoints {
+    std::array<bool, 4> next{};
+    std::array<std::set<uint64_t>, 4> ordinals;
+  };
+  void set_crash_points(CrashPoints&& points) { crash_points_ = std::move(points); }
+  // How many of these points all its nodes have come to.
+  uint64_t point_count(DiskPoint point) const { return point_counts_[static_cast<size_t>(point)]; }
   // Of the last crash point that was hit. REQUIRES: one was.
   DiskPoint last_crash_point() const { return *last_crash_point_; }
 
@@ -151,7 +159,8 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   uint64_t damage_shows_at_ = 0;  // the start at which it can be noticed; 0: intact
   bool has_lived_ = false;        // something of its log was durable once
   bool disk_stalled_ = false;
-  uint32_t crash_points_ = 0;
+  CrashPoints crash_points_;
+  std::array<uint64_t, 4> point_counts_{};
   std::optional<DiskPoint> last_crash_point_;
   bool crashing_ = false;  // the crash point was hit; the callback has yet to return
   End end_ = End::kNone;

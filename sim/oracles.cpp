@@ -21,6 +21,22 @@ uint64_t chain_on(uint64_t before, const Entry& entry) {
               XXH3_64bits(data.data(), data.size()));
 }
 
+// The last batch that stands whole in a segment's bytes, to judge by its header alone; {0, 0} when
+// there is none. It looks at every place where one could stand, and knows nothing of what recovery
+// believes.
+LogPosition newest_batch(uint64_t segment, std::string_view bytes) {
+  LogPosition newest;
+  for (size_t offset = 0; offset < bytes.size(); offset += 8) {
+    RecordView record;
+    size_t consumed = 0;
+    BatchHeader header;
+    if (read_record(bytes.substr(offset), record, consumed) != RecordStatus::kOk) continue;
+    const LogPosition here{segment, offset};
+    if (to_batch_header(record, header) && header.own == here) newest = here;
+  }
+  return newest;
+}
+
 }  // namespace
 
 Oracles::Oracles(uint32_t node_count) : nodes_(node_count) {}
@@ -133,11 +149,35 @@ void Oracles::begin_log(const Machine& machine, Watched& watched) {
 }
 
 void Oracles::on_start_refused(const Machine& machine, Recovered::Outcome outcome) {
-  if (machine.is_damaged()) return;
+  if (machine.is_damaged()) {
+    check_lost(machine);
+    return;
+  }
   violate("durability",
           outcome == Recovered::Outcome::kDamaged ? "recovery calls an undamaged disk damaged"
                                                   : "recovery refuses its own directory",
           fmt::format("{}: {}", name_of(machine), machine.refusal()));
+}
+
+// Of a damaged node that stays out. The newest batch tells term and vote; when it is there, and no
+// damage has struck behind it, a newer one cannot have been lost.
+void Oracles::check_lost(const Machine& machine) {
+  const SimDisk& disk = machine.disk();
+  LogPosition newest;
+  for (const std::string& file : disk.media_list()) {
+    const std::optional<uint64_t> number = segment_number(file);
+    if (number) newest = std::max(newest, newest_batch(*number, *disk.media(file)));
+  }
+  if (newest == LogPosition{}) return;
+  for (const std::string& file : disk.media_list()) {
+    const std::optional<uint64_t> number = segment_number(file);
+    const uint64_t struck_end = disk.struck_end(file);
+    if (number && struck_end > 0 && LogPosition{*number, struck_end} > newest) return;
+  }
+  violate("durability", "recovery calls term and vote lost that are whole",
+          fmt::format("{}: {}; the batch in {} at {} is whole, and nothing behind it was damaged",
+                      name_of(machine), machine.refusal(), segment_name(newest.segment),
+                      newest.offset));
 }
 
 void Oracles::on_down(const Machine& machine) { nodes_[machine.number()].running = false; }

@@ -16,7 +16,8 @@
 //   durability             what is committed is on the media of a quorum; a message that shows a
 //                          term, vote or entry comes from media that hold it; a restart finds it;
 //                          a node under repair neither votes nor acknowledges, and ends its repair
-//                          only with all that was committed when it began
+//                          only with all that was committed when it began; a node stays out only
+//                          if what tells its term and vote can have been damaged
 //
 // Damage of the media is the plan's doing, and what it has taken is taken. Then a restart must
 // either find everything, or say that something is gone.
@@ -98,6 +99,7 @@ class Oracles {
     std::vector<Term> lost;
   };
 
+  void check_lost(const Machine& machine);
   void check_kept(const Machine& machine, const Media& before);
   void check_repair(const Machine& machine, Watched& watched);
   void check_terms(const Machine& machine, Watched& watched);

@@ -223,6 +223,7 @@ std::string misfit(const Fault& fault) {
   if (fault.has_factor() && kind != SLOW_DISK) return "factor";
   if (fault.has_by_ms() && kind != CLOCK_JUMP && kind != SLOW_LINK) return "by_ms";
   if (fault.has_point() && kind != CRASH_POINT) return "point";
+  if (fault.has_ordinal() && kind != CRASH_POINT) return "ordinal";
   if (fault.has_room_bytes() && kind != DISK_FULL) return "room_bytes";
   if (strikes_a_place) return {};
   if (fault.has_place()) return "place";
@@ -272,6 +273,7 @@ std::string fault_error(const Fault& fault, const Params& params) {
     return "needs by_ms within 1 .. 1000000000";
   }
   if (fault.kind() == CRASH_POINT && !fault.has_point()) return "needs a point";
+  if (fault.has_ordinal() && fault.ordinal() < 1) return "needs an ordinal of at least 1";
   if (fault.kind() == DISK_FULL &&
       (fault.room_bytes() < 0 || fault.room_bytes() > 1'000'000'000'000)) {
     return "needs room_bytes within 0 .. 1000000000000";
@@ -359,6 +361,7 @@ std::string fault_text(const Fault& fault) {
   if (fault.peer_size() > 0) text += " / " + targets_text(fault.peer());
   if (fault.clients()) text += " and clients";
   if (fault.has_point()) text += " at " + CrashPoint_Name(fault.point());
+  if (fault.has_ordinal()) text += fmt::format(" number {}", fault.ordinal());
   if (fault.has_factor()) text += fmt::format(" by factor {}", fault.factor());
   if (fault.has_by_ms()) text += fmt::format(" by {} ms", fault.by_ms());
   if (fault.has_period_ms()) text += fmt::format(" every {} ms", fault.period_ms());

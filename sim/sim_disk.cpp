@@ -74,6 +74,7 @@ void SimDisk::free_unreferenced_files() {
     file.used = false;
     file.media.clear();
     file.newest_offset = 0;
+    file.struck_end = 0;
     file.spoiled.clear();
     file.dirty.clear();
     file.dirty_data.clear();

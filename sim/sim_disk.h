@@ -42,6 +42,7 @@
 // Fast: media are contiguous, and no write or sync allocates once the buffers have grown.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -178,6 +179,8 @@ class SimDisk final : public Disk {
   // What is on the media under this name right now, for oracles; nothing when no such name is
   // durable. Valid until the next call.
   std::optional<std::string_view> media(std::string_view file) const;
+  // Where the last byte that damage has ever struck in this file ends; 0 when none was.
+  uint64_t struck_end(std::string_view file) const;
   // Durable names, sorted.
   std::vector<std::string> media_list() const;
 
@@ -203,6 +206,7 @@ class SimDisk final : public Disk {
     std::string media;     // durable content
     // What was made durable last begins here: nothing from here on is damaged.
     uint64_t newest_offset = 0;
+    uint64_t struck_end = 0;        // damage has struck it before here; 0: never
     std::vector<uint64_t> spoiled;  // sectors that cannot be read, sorted
     std::vector<Dirty> dirty;       // in the order of the calls
     std::string dirty_data;         // the bytes of `dirty`, in order
@@ -253,6 +257,7 @@ class SimDisk final : public Disk {
     uint64_t offset = 0;
   };
   Spot spot(uint64_t place, std::string_view prefix) const;
+  static void strike(File& file, uint64_t end) { file.struck_end = std::max(file.struck_end, end); }
   bool is_spoiled(const File& file, uint64_t begin, uint64_t end) const;
   void mend(File& file, uint64_t begin, uint64_t end);
   void add_dirty(File& file, uint64_t offset, uint64_t bytes, uint64_t size_after, bool is_write);

@@ -117,6 +117,7 @@ std::string SimDisk::rot(uint64_t place, std::string_view prefix) {
   if (at.file == kNone) return {};
   char& byte = files_[at.file].media[at.offset];
   byte = static_cast<char>(byte ^ (1 << (place >> 40 & 7)));
+  strike(files_[at.file], at.offset + 1);
   return fmt::format("{} byte {} rots", files_[at.file].name, at.offset);
 }
 
@@ -138,6 +139,8 @@ std::string SimDisk::misdirect(uint64_t place, std::string_view prefix) {
   const uint64_t bytes = std::min(source_at.second, target_at.second);
   source.media.replace(source_at.first, source_at.second, source_at.second, '\0');
   target.media.replace(target_at.first, bytes, stray, 0, bytes);
+  strike(source, source_at.first + source_at.second);
+  strike(target, target_at.first + bytes);
   return fmt::format("{} sector at {} was written to {} at {}", source.name, source_at.first,
                      target.name, target_at.first);
 }
@@ -151,6 +154,7 @@ std::string SimDisk::spoil(uint64_t place, std::string_view prefix) {
   if ((sector + 1) * kSectorBytes > file.newest_offset) return {};
   const auto where = std::lower_bound(file.spoiled.begin(), file.spoiled.end(), sector);
   if (where == file.spoiled.end() || *where != sector) file.spoiled.insert(where, sector);
+  strike(file, (sector + 1) * kSectorBytes);
   return fmt::format("{} sector at {} cannot be read", file.name, sector * kSectorBytes);
 }
 
@@ -239,6 +243,13 @@ std::optional<std::string_view> SimDisk::media(std::string_view file) const {
     if (entry.name == file) return std::string_view(files_[entry.file].media);
   }
   return std::nullopt;
+}
+
+uint64_t SimDisk::struck_end(std::string_view file) const {
+  for (const Name& entry : media_names_) {
+    if (entry.name == file) return files_[entry.file].struck_end;
+  }
+  return 0;
 }
 
 std::vector<std::string> SimDisk::media_list() const {

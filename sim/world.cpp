@@ -196,12 +196,15 @@ void World::after_end(Machine& machine, Machine::End end) {
   for (size_t position = 0; position < ongoing_.size(); ++position) {
     const bool at_point = end == Machine::End::kCrashPoint &&
                           acts_on(position, CRASH_POINT, machine.number()) &&
-                          disk_point(spec_.plan[position]) == machine.last_crash_point();
+                          is_at_point(spec_.plan[position], machine);
     const bool by_sync =
         acts_on(position, SYNC_FAILS, machine.number()) && !machine.disk().sync_fails();
     if (ongoing_[position].hit || (!at_point && !by_sync)) continue;
     ongoing_[position].hit = true;
     ++result_.faults_fired[static_cast<size_t>(spec_.plan[position].kind())];
+    if (spec_.plan[position].has_ordinal()) {
+      queue_.push(queue_.now(), EventKind::kStart, machine.number());
+    }
   }
   // The fault that failed its sync may have ended before the sync did: then it starts again at
   // once.

@@ -136,6 +136,7 @@ class World {
   void crash(Machine& machine);
   void set_disk_faults(Machine& machine);
   static DiskPoint disk_point(const Fault& fault);
+  static bool is_at_point(const Fault& fault, const Machine& machine);
   void release_machine(const Fault& fault, Machine& machine);
   void restart(Machine& machine);
 

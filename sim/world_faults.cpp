@@ -275,7 +275,7 @@ bool World::apply_to_machines(size_t position) {
       case DISK_STALL:
       case DISK_FULL: effective = true; break;
       case CRASH_POINT:
-      case SYNC_FAILS: effective |= machine.has_node(); break;
+      case SYNC_FAILS: effective |= machine.has_node() || fault.has_ordinal(); break;
       case BIT_ROT:
       case MISDIRECTED_WRITE:
       case READ_ERROR:
@@ -376,7 +376,7 @@ bool World::acts_on(size_t position, FaultKind kind, uint32_t number) const {
 bool World::held_down(uint32_t number) const {
   for (size_t position = 0; position < ongoing_.size(); ++position) {
     const Fault& fault = spec_.plan[position];
-    const bool down = takes_down(fault) || ongoing_[position].hit;
+    const bool down = takes_down(fault) || (ongoing_[position].hit && !fault.has_ordinal());
     if (down && acts_on(position, fault.kind(), number)) return true;
   }
   return false;
@@ -386,7 +386,7 @@ bool World::held_down(uint32_t number) const {
 // syncs that were not hit wait.
 void World::set_disk_faults(Machine& machine) {
   Machine::DiskFaults faults;
-  uint32_t points = 0;
+  Machine::CrashPoints points;
   for (size_t position = 0; position < ongoing_.size(); ++position) {
     const Fault& fault = spec_.plan[position];
     const Ongoing& ongoing = ongoing_[position];
@@ -394,7 +394,12 @@ void World::set_disk_faults(Machine& machine) {
     if (fault.kind() == SLOW_DISK) {
       faults.slowdown = std::max(faults.slowdown, static_cast<uint32_t>(fault.factor()));
     } else if (fault.kind() == CRASH_POINT && !ongoing.hit) {
-      points |= uint32_t{1} << static_cast<uint32_t>(disk_point(fault));
+      const auto point = static_cast<size_t>(disk_point(fault));
+      if (fault.has_ordinal()) {
+        points.ordinals[point].insert(static_cast<uint64_t>(fault.ordinal()));
+      } else {
+        points.next[point] = true;
+      }
     } else if (fault.kind() == DISK_STALL) {
       faults.stalled = true;
     } else if (fault.kind() == SYNC_FAILS && !ongoing.hit) {
@@ -407,11 +412,18 @@ void World::set_disk_faults(Machine& machine) {
     }
   }
   machine.set_disk_faults(faults);
-  machine.set_crash_points(points);
+  machine.set_crash_points(std::move(points));
 }
 
 DiskPoint World::disk_point(const Fault& fault) {
   return static_cast<DiskPoint>(fault.point() - CrashPoint_MIN);
+}
+
+// The machine has just gone down at a crash point: whether it was this fault's.
+bool World::is_at_point(const Fault& fault, const Machine& machine) {
+  if (disk_point(fault) != machine.last_crash_point()) return false;
+  return !fault.has_ordinal() ||
+         static_cast<uint64_t>(fault.ordinal()) == machine.point_count(machine.last_crash_point());
 }
 
 void World::restart(Machine& machine) {

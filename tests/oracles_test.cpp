@@ -92,6 +92,17 @@ class Actor {
     EXPECT_TRUE(raft().is_repairing());
     return *this;
   }
+  // Its disk is another one, and it starts again: it stays out.
+  Actor& is_wiped() {
+    while (queue_.now() < VirtualTime(std::chrono::milliseconds(100))) next_event();
+    machine_->crash();
+    Fault wipe;
+    wipe.set_kind(WIPE);
+    EXPECT_NE(machine_->damage(wipe), "");
+    machine_->start();
+    EXPECT_NE(machine_->refusal(), "");
+    return *this;
+  }
   Actor& appends_one() {
     machine_->on_deliver({kFirstClient, endpoint_of(machine_->id()), ClientRequest{}});
     return *this;
@@ -468,10 +479,17 @@ TEST_F(OraclesTest, ARefusedStartOfAnUndamagedDisk) {
   expect_fires("durability", "recovery refuses its own directory");
 }
 
-TEST_F(OraclesTest, ARefusedStartOfADamagedDiskIsFine) {
+TEST_F(OraclesTest, ARefusedStartOfADamagedDiskThatStillTellsItsVote) {
   Actor actor(1);
   actor.takes(2, 1, {entry(1, 1)}).takes(2, 1, {entry(1, 1), entry(2, 1)}).rots();
   judge_.on_start_refused(actor.machine(), Recovered::Outcome::kDamaged);
+  expect_fires("durability", "recovery calls term and vote lost that are whole");
+}
+
+TEST_F(OraclesTest, ARefusedStartOfAWipedDiskIsFine) {
+  Actor actor(1);
+  actor.takes(2, 1, {entry(1, 1)}).is_wiped();
+  judge_.on_start_refused(actor.machine(), Recovered::Outcome::kEmpty);
   expect_silent();
 }
 

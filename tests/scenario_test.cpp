@@ -177,6 +177,11 @@ const Misfit kMisfits[] = {
      "crash does not"},
     {"fault { kind: CRASH target { node: 1 } point: AFTER_SYNC trigger { at_ms: 5 } }",
      "has point, which crash does not take"},
+    {"fault { kind: KILL target { node: 1 } ordinal: 1 trigger { at_ms: 5 } }",
+     "has ordinal, which kill does not take"},
+    {"fault { kind: CRASH_POINT point: AFTER_SYNC target { node: 1 } ordinal: 0 "
+     "trigger { at_ms: 5 } }",
+     "needs an ordinal of at least 1"},
     {"fault { kind: PAUSE target { node: 1 } peer { node: 2 } trigger { at_ms: 5 } }", "has peer"},
     {"fault { kind: RING by_ms: 5 trigger { at_ms: 5 } }", "has by_ms"},
     {"fault { kind: CRASH target { node: 1 } factor: 5 trigger { at_ms: 5 } }", "has factor"},

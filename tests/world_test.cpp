@@ -355,6 +355,19 @@ TEST(Faults, AFailedSyncStopsTheNodeAtOnceAndOnce) {
   }
 }
 
+// The sync is told that it fails while the fault is on, and fails when the fault is over.
+TEST(Faults, ANodeThatStopsAfterItsFaultHasEndedStartsAgain) {
+  const std::string trace =
+      traced(small("params { disk { sync_us_min: 30000 sync_us_max: 30000 } }" +
+                   fault("kind: SYNC_FAILS target { node: 2 } duration_ms: 29", "at_ms: 800")));
+  const size_t end = trace.find("ends: fault 1:");
+  const size_t stop = trace.find("n2        stops by itself");
+  ASSERT_NE(end, std::string::npos);
+  ASSERT_NE(stop, std::string::npos);
+  EXPECT_GT(stop, end) << "else it shows nothing";
+  EXPECT_NE(trace.find("ms  n2        starts", stop), std::string::npos);
+}
+
 TEST(Faults, AFullDiskTakesNoEntriesAndGoesOnWhenThereIsRoom) {
   const RunResult result =
       run(small("params { disk { segment_bytes: 2048 } }" +
