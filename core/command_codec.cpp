@@ -5,6 +5,7 @@
 #include "core/command.pb.h"
 #include "core/little_endian.h"
 #include "core/state_machine.h"
+#include "core/text.h"
 
 namespace tally {
 namespace {
@@ -18,34 +19,6 @@ Bytes encode(const command::Command& command) {
   char bytes[kCommandBytesMax];
   CHECK(command.SerializeToArray(bytes, static_cast<int>(size)));
   return Bytes(std::string_view(bytes, size));
-}
-
-// The length of the valid UTF-8 sequence at the start of `text`, 0 when there is none: no overlong
-// forms, no surrogates, nothing above U+10FFFF (Unicode table 3-7). REQUIRES: !text.empty().
-size_t utf8_sequence_bytes(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t first = byte(0);
-  if (first < 0x80) return 1;
-  size_t size = 0;
-  uint8_t second_min = 0x80;
-  uint8_t second_max = 0xBF;
-  if (first >= 0xC2 && first <= 0xDF) {
-    size = 2;
-  } else if (first >= 0xE0 && first <= 0xEF) {
-    size = 3;
-    if (first == 0xE0) second_min = 0xA0;
-    if (first == 0xED) second_max = 0x9F;
-  } else if (first >= 0xF0 && first <= 0xF4) {
-    size = 4;
-    if (first == 0xF0) second_min = 0x90;
-    if (first == 0xF4) second_max = 0x8F;
-  }
-  if (size == 0 || text.size() < size) return 0;
-  if (byte(1) < second_min || byte(1) > second_max) return 0;
-  for (size_t i = 2; i < size; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  return size;
 }
 
 constexpr size_t kWordBytes = 8;

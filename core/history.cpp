@@ -2,27 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
 #include <string_view>
+
+#include "core/text.h"
 
 namespace tally {
 namespace {
-
-// Appends `text` as a JSON string. Bytes from 0x80 up go through as they are (UTF-8).
-void append_json_string(std::string_view text, std::string& out) {
-  out += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<uint8_t>(c) < 0x20) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
 
 template <class Integer>
 void append_field(std::string_view key, Integer value, std::string& out) {

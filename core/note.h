@@ -1,8 +1,8 @@
 // Notes: the closed list of things worth telling that happen inside a node, and why.
 //
 // Each is a line of the narrated trace and a probe of coverage: a sweep counts them, and a note
-// that no seed ever lights is a part of Raft that no test reached. Notes steer nothing and are in
-// no digest.
+// that no seed ever lights is a part of Raft that no test reached. Notes steer no node and are in
+// no digest; a fault of a scenario may wait for one.
 #pragma once
 
 #include <cstddef>

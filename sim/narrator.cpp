@@ -79,8 +79,24 @@ std::string message_text(const Message& message) {
   return fmt::format("answer: {} ({})", to_string(response.outcome), to_string(response.reason));
 }
 
-void Narrator::cause_message(const Envelope& envelope) {
-  cause_ = fmt::format("{} of {}", message_text(envelope.message), endpoint_text(envelope.from));
+void Narrator::cause_message(const Machine& machine, const Envelope& envelope) {
+  cause(machine,
+        fmt::format("{} of {}", message_text(envelope.message), endpoint_text(envelope.from)));
+}
+
+void Narrator::cause(const Machine& machine, std::string text) {
+  if (causes_.size() <= machine.number()) causes_.resize(machine.number() + 1);
+  std::string& causes = causes_[machine.number()];
+  causes += (causes.empty() ? "" : " + ") + text;
+}
+
+void Narrator::cause_wake(const Machine& machine) {
+  const size_t number = machine.number();
+  if (causes_.size() <= number || causes_[number].empty()) cause(machine, "wakes up");
+}
+
+void Narrator::forget_causes(const Machine& machine) {
+  if (causes_.size() > machine.number()) causes_[machine.number()].clear();
 }
 
 void Narrator::step(VirtualTime at, const Machine& machine) {
@@ -89,8 +105,10 @@ void Narrator::step(VirtualTime at, const Machine& machine) {
     effects += (effects.empty() ? "" : "; ") + note_text(note);
   }
   if (!effects.empty()) {
-    line(at, fmt::format("n{}", machine.id().value()), fmt::format("{} -> {}", cause_, effects));
+    line(at, fmt::format("n{}", machine.id().value()),
+         fmt::format("{} -> {}", causes_[machine.number()], effects));
   }
+  forget_causes(machine);
 }
 
 void Narrator::line(VirtualTime at, std::string_view who, std::string_view text) {

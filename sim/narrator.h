@@ -20,10 +20,14 @@ class Narrator {
   explicit Narrator(std::FILE* file, Story* story = nullptr) : file_(file), story_(story) {}
   bool on() const { return file_ != nullptr || story_ != nullptr; }
 
-  // What the next step of a node comes from. Only when on().
-  void cause_message(const Envelope& envelope);
-  void cause(std::string text) { cause_ = std::move(text); }
-  // The step it led to: one line, unless there is nothing worth telling.
+  // What the machine's next step comes from; several, when it takes them together. Only when on().
+  void cause_message(const Machine& machine, const Envelope& envelope);
+  void cause(const Machine& machine, std::string text);
+  // It wakes up: the cause, if nothing else was.
+  void cause_wake(const Machine& machine);
+  // It is down: what it was to take is lost.
+  void forget_causes(const Machine& machine);
+  // The step they led to: one line, unless there is nothing worth telling.
   void step(VirtualTime at, const Machine& machine);
   // Anything else: faults, phases, clients, verdicts.
   void line(VirtualTime at, std::string_view who, std::string_view text);
@@ -31,7 +35,7 @@ class Narrator {
  private:
   std::FILE* file_;
   Story* story_;
-  std::string cause_;
+  std::vector<std::string> causes_;  // by machine; empty: none since its last step
 };
 
 std::string endpoint_text(Endpoint endpoint);  // "n1", "client 0"

@@ -10,6 +10,7 @@
 #include <initializer_list>
 
 #include "core/draw.h"
+#include "sim/plan.h"
 #include "sim/streams.h"
 
 namespace tally::sim {
@@ -150,7 +151,7 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   const bool disk = (classes & 8) != 0;
   const google::protobuf::Descriptor* descriptor = faults.GetDescriptor();
   const google::protobuf::Reflection* reflection = faults.GetReflection();
-  for (int kind = FaultKind_MIN; kind <= FaultKind_MAX; ++kind) {
+  for (int kind = FaultKind_MIN; kind <= kLastDrawnKind; ++kind) {
     const bool on = kind == TRANSFER      ? process
                     : kind <= FLAP        ? network
                     : kind <= PAUSE       ? process

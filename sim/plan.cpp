@@ -1,9 +1,7 @@
 #include "sim/plan.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <set>
+#include <iterator>
 
 #include "core/draw.h"
 #include "sim/streams.h"
@@ -23,6 +21,7 @@ enum class Aspect : uint64_t {
   kClients,
   kPlace,
   kRestart,
+  kPick,
 };
 
 // Of Fault::place: plenty for any disk.
@@ -44,12 +43,12 @@ class Drawer {
     const auto* reflection = faults.GetReflection();
     // Field 3 of Faults is the weight of FaultKind 1, and so on in the same order.
     int64_t total = 0;
-    for (int kind = FaultKind_MIN; kind <= FaultKind_MAX; ++kind) {
+    for (int kind = FaultKind_MIN; kind <= kLastDrawnKind; ++kind) {
       total += reflection->GetInt64(faults, descriptor->FindFieldByNumber(kind + 2));
     }
     if (total == 0) return PARTITION;
     int64_t left = between(entry, Aspect::kKind, 0, total - 1);
-    for (int kind = FaultKind_MIN; kind <= FaultKind_MAX; ++kind) {
+    for (int kind = FaultKind_MIN; kind <= kLastDrawnKind; ++kind) {
       left -= reflection->GetInt64(faults, descriptor->FindFieldByNumber(kind + 2));
       if (left < 0) return static_cast<FaultKind>(kind);
     }
@@ -152,133 +151,8 @@ void fill(const Drawer& drawer, uint64_t entry, const Params& params, Fault& fau
       fault.set_place(drawer.between(entry, Aspect::kPlace, 0, kPlaceMax));
       fault.set_restart(drawer.between(entry, Aspect::kRestart, 1, 3) > 1);
       break;
+    case MESSAGES: break;  // given, never drawn
   }
-}
-
-std::string target_text(const Target& target) {
-  if (target.has_node()) return fmt::format("n{}", target.node());
-  return target.role() == LEADER ? "the leader" : "a follower";
-}
-
-std::string targets_text(const google::protobuf::RepeatedPtrField<Target>& targets) {
-  std::string text;
-  for (const Target& target : targets) {
-    text += (text.empty() ? "" : ", ") + target_text(target);
-  }
-  return text;
-}
-
-// How many targets a kind takes: {least, most}.
-std::pair<int, int> target_count(FaultKind kind) {
-  switch (kind) {
-    case RING:
-    case CRASH_ALL: return {0, 0};
-    case ISOLATE_LEADER:
-    case BRIDGE:
-    case CRASH_POINT:
-    case TRANSFER: return {1, 1};
-    default: return {1, 9};
-  }
-}
-
-std::string condition_error(const Condition& condition, const Params& params) {
-  switch (condition.which_case()) {
-    case Condition::kLeaderElected:
-      return condition.leader_elected() ? "" : "waits for leader_elected: false, which never comes";
-    case Condition::kNodeLeads:
-      if (condition.node_leads() >= 1 && condition.node_leads() <= params.nodes()) return {};
-      return fmt::format("waits for node {} to lead; the cluster has nodes 1 .. {}",
-                         condition.node_leads(), params.nodes());
-    case Condition::kUncommittedTail:
-      return condition.uncommitted_tail() >= 1 ? "" : "needs an uncommitted_tail of at least 1";
-    case Condition::kCommitted:
-      return condition.committed() >= 1 ? "" : "needs a committed index of at least 1";
-    case Condition::WHICH_NOT_SET: return "has an empty condition";
-  }
-  return {};
-}
-
-std::string trigger_error(const Trigger& trigger, const Params& params) {
-  if (trigger.has_at_ms() == trigger.has_when()) return "needs one of at_ms and when";
-  if (trigger.at_ms() < 0 || trigger.after_ms() < 0 || trigger.deadline_ms() < 0) {
-    return "has a negative time";
-  }
-  if (trigger.has_when()) return condition_error(trigger.when(), params);
-  if (trigger.has_after_ms() || trigger.has_deadline_ms()) {
-    return "has after_ms or deadline_ms, which belong to a condition (when)";
-  }
-  if (trigger.at_ms() < params.duration_ms()) return {};
-  return fmt::format("begins at {} ms, after the safety phase ends (duration_ms: {})",
-                     trigger.at_ms(), params.duration_ms());
-}
-
-// A field that this kind does not take would do nothing, silently. Empty when there is none.
-std::string misfit(const Fault& fault) {
-  const FaultKind kind = fault.kind();
-  const bool sides =
-      kind == PARTITION || kind == ONE_WAY || kind == FLAP || kind == BRIDGE || kind == SLOW_LINK;
-  const bool strikes_a_place = is_damage(kind) && kind != WIPE;
-  if (fault.peer_size() > 0 && !sides) return "peer";
-  if (fault.has_period_ms() && kind != FLAP) return "period_ms";
-  if (fault.has_factor() && kind != SLOW_DISK) return "factor";
-  if (fault.has_by_ms() && kind != CLOCK_JUMP && kind != SLOW_LINK) return "by_ms";
-  if (fault.has_point() && kind != CRASH_POINT) return "point";
-  if (fault.has_ordinal() && kind != CRASH_POINT) return "ordinal";
-  if (fault.has_room_bytes() && kind != DISK_FULL) return "room_bytes";
-  if (strikes_a_place) return {};
-  if (fault.has_place()) return "place";
-  if (fault.has_file()) return "file";
-  return fault.has_restart() ? "restart" : "";
-}
-
-std::string fault_error(const Fault& fault, const Params& params) {
-  if (!fault.has_kind()) return "has no kind";
-  const std::string field = misfit(fault);
-  if (!field.empty()) {
-    return fmt::format("has {}, which {} does not take", field, fault_name(fault.kind()));
-  }
-  const auto [least, most] = target_count(fault.kind());
-  if (fault.target_size() < least || fault.target_size() > most) {
-    return fmt::format("{} takes {} to {} targets, not {}", fault_name(fault.kind()), least, most,
-                       fault.target_size());
-  }
-  std::set<int64_t> targets;
-  for (const auto* side : {&fault.target(), &fault.peer()}) {
-    for (const Target& target : *side) {
-      if (target.which_case() == Target::WHICH_NOT_SET) return "has a target without node or role";
-      if (!target.has_node()) continue;
-      if (target.node() < 1 || target.node() > params.nodes()) {
-        return fmt::format("names node {}; the cluster has nodes 1 .. {}", target.node(),
-                           params.nodes());
-      }
-      if (!targets.insert(target.node()).second) {
-        return fmt::format("names node {} twice", target.node());
-      }
-    }
-  }
-  if (!fault.has_trigger()) return "has no trigger (as in: trigger { at_ms: 500 })";
-  const std::string error = trigger_error(fault.trigger(), params);
-  if (!error.empty()) return error;
-  if (fault.duration_ms() < 0) return "has a negative duration_ms";
-  if (fault.clients() && fault.kind() != PARTITION && fault.kind() != ISOLATE_LEADER) {
-    return fmt::format("cuts clients; {} cannot (PARTITION and ISOLATE_LEADER can)",
-                       fault_name(fault.kind()));
-  }
-  if (fault.kind() == FLAP && fault.period_ms() < 1) return "needs period_ms of at least 1";
-  if (fault.kind() == SLOW_DISK && (fault.factor() < 1 || fault.factor() > 1'000'000)) {
-    return "needs a factor within 1 .. 1000000";
-  }
-  const bool needs_amount = fault.kind() == CLOCK_JUMP || fault.kind() == SLOW_LINK;
-  if (needs_amount && (fault.by_ms() < 1 || fault.by_ms() > 1'000'000'000)) {
-    return "needs by_ms within 1 .. 1000000000";
-  }
-  if (fault.kind() == CRASH_POINT && !fault.has_point()) return "needs a point";
-  if (fault.has_ordinal() && fault.ordinal() < 1) return "needs an ordinal of at least 1";
-  if (fault.kind() == DISK_FULL &&
-      (fault.room_bytes() < 0 || fault.room_bytes() > 1'000'000'000'000)) {
-    return "needs room_bytes within 0 .. 1000000000000";
-  }
-  return fault.place() < 0 ? "has a negative place" : "";
 }
 
 }  // namespace
@@ -319,26 +193,35 @@ std::vector<int64_t> draw_core(uint64_t seed, const Params& params) {
   return core;
 }
 
-std::string complete_plan(std::vector<Fault>& plan, const Params& params, size_t& culprit) {
-  std::set<int64_t> ids;
-  int64_t position = 0;
-  for (Fault& fault : plan) {
-    culprit = static_cast<size_t>(position);
-    ++position;
-    if (!fault.has_id()) fault.set_id(position);
-    if (!ids.insert(fault.id()).second) return fmt::format("two faults have id {}", fault.id());
-    const std::string error = fault_error(fault, params);
-    if (!error.empty()) return fmt::format("fault {} {}", position, error);
+std::vector<Fault> without_repeats(const Fault& fault) {
+  std::vector<Fault> all;
+  for (int64_t i = 0; i < std::max<int64_t>(1, fault.times()); ++i) {
+    Fault one = fault;
+    one.clear_times();
+    one.clear_every_ms();
+    const int64_t later_ms = i * fault.every_ms();
+    const Trigger& trigger = fault.trigger();
+    if (later_ms > 0 && trigger.has_at_ms()) {
+      one.mutable_trigger()->set_at_ms(trigger.at_ms() + later_ms);
+    } else if (later_ms > 0 && trigger.has_when()) {
+      one.mutable_trigger()->set_after_ms(trigger.after_ms() + later_ms);
+    }
+    all.push_back(std::move(one));
   }
-  return {};
+  return all;
 }
 
-std::string fault_name(FaultKind kind) {
-  std::string name = FaultKind_Name(kind);
-  for (char& c : name) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+void draw_picks(uint64_t seed, const Params& params, std::vector<Fault>& plan) {
+  const Drawer drawer(seed, params);
+  for (Fault& fault : plan) {
+    for (auto* side : {fault.mutable_target(), fault.mutable_peer()}) {
+      for (Target& target : *side) {
+        if (target.role() != RANDOM_FOLLOWER || target.has_pick()) continue;
+        const int64_t last = std::max<int64_t>(0, params.nodes() - 2);
+        target.set_pick(drawer.between(static_cast<uint64_t>(fault.id()), Aspect::kPick, 0, last));
+      }
+    }
   }
-  return name;
 }
 
 bool is_damage(FaultKind kind) {
@@ -355,21 +238,14 @@ bool takes_down(const Fault& fault) {
   }
 }
 
-std::string fault_text(const Fault& fault) {
-  std::string text = fmt::format("fault {}: {}", fault.id(), fault_name(fault.kind()));
-  if (fault.target_size() > 0) text += " " + targets_text(fault.target());
-  if (fault.peer_size() > 0) text += " / " + targets_text(fault.peer());
-  if (fault.clients()) text += " and clients";
-  if (fault.has_point()) text += " at " + CrashPoint_Name(fault.point());
-  if (fault.has_ordinal()) text += fmt::format(" number {}", fault.ordinal());
-  if (fault.has_factor()) text += fmt::format(" by factor {}", fault.factor());
-  if (fault.has_by_ms()) text += fmt::format(" by {} ms", fault.by_ms());
-  if (fault.has_period_ms()) text += fmt::format(" every {} ms", fault.period_ms());
-  if (fault.kind() == DISK_FULL) text += fmt::format(" but for {} bytes", fault.room_bytes());
-  if (fault.restart()) text += " and a crash";
-  if (!has_end(fault)) return text;
-  if (fault.has_duration_ms()) text += fmt::format(" for {} ms", fault.duration_ms());
-  return text;
+bool waits_for_a_call(FaultKind kind) {
+  return kind == CRASH_POINT || kind == SYNC_FAILS || kind == MESSAGES;
+}
+
+std::optional<NoteKind> note_named(std::string_view name) {
+  const auto* found = std::find(std::begin(kNoteNames), std::end(kNoteNames), name);
+  if (found == std::end(kNoteNames)) return std::nullopt;
+  return static_cast<NoteKind>(found - std::begin(kNoteNames));
 }
 
 bool has_end(const Fault& fault) {
@@ -382,32 +258,6 @@ bool has_end(const Fault& fault) {
     case READ_ERROR: return fault.has_duration_ms() && fault.restart();
     default: return fault.has_duration_ms();
   }
-}
-
-std::string noise_text(const NoiseEvent& noise) {
-  const auto effect = [&] {
-    switch (noise.effect()) {
-      case NoiseEvent::LOSE: return "is lost";
-      case NoiseEvent::DELAY: return "takes long";
-      case NoiseEvent::DUPLICATE: return "arrives twice";
-      case NoiseEvent::REPLAY: return "arrives once more, very late";
-      case NoiseEvent::CORRUPT: return "is corrupted on the wire";
-    }
-    return "?";
-  };
-  return fmt::format("message {} of n{} to n{} {}", noise.ordinal(), noise.from(), noise.to(),
-                     effect());
-}
-
-std::string operation_text(const ClientOperation& operation) {
-  if (operation.get()) {
-    return fmt::format("client {} reads {}", operation.client(), operation.counter());
-  }
-  std::string text = fmt::format("client {} increments {} by {}", operation.client(),
-                                 operation.counter(), operation.add());
-  if (operation.has_lower()) text += fmt::format(", not below {}", operation.lower());
-  if (operation.has_upper()) text += fmt::format(", not above {}", operation.upper());
-  return text;
 }
 
 }  // namespace tally::sim

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "core/note.h"
 #include "sim/scenario.pb.h"
 
 namespace tally::sim {
@@ -13,8 +16,20 @@ namespace tally::sim {
 // its own number, so leaving one out changes no other.
 std::vector<Fault> draw_plan(uint64_t seed, const Params& params);
 
+// The last kind that has a weight in Params::Faults.
+inline constexpr FaultKind kLastDrawnKind = TRANSFER;
+
+// The faults that one with `times` stands for. REQUIRES: it has passed repeat_error.
+std::vector<Fault> without_repeats(const Fault& fault);
+
+// Draws the followers that random roles mean, keyed by the fault's id.
+void draw_picks(uint64_t seed, const Params& params, std::vector<Fault>& plan);
+
 // The nodes of the liveness phase: a quorum of the smallest size, sorted, 1-based.
 std::vector<int64_t> draw_core(uint64_t seed, const Params& params);
+
+// What is wrong with `times` and `every_ms` of a fault; empty: nothing.
+std::string repeat_error(const Fault& fault);
 
 // Gives missing ids by position and checks every entry against the cluster. Empty, or the first
 // thing that is wrong, naming the entry and the field; `culprit` is then the entry's position.
@@ -27,6 +42,15 @@ bool takes_down(const Fault& fault);
 // It ends after its duration; else it is of an instant, or lasts until the liveness phase.
 bool has_end(const Fault& fault);
 
+// It strikes at a later call, of the disk or the network, if one comes that it waits for.
+bool waits_for_a_call(FaultKind kind);
+
+// None of this name: empty.
+std::optional<NoteKind> note_named(std::string_view name);
+
+// "as soon as n2 leads, 30 ms later"; "at 400 ms".
+std::string trigger_text(const Trigger& trigger);
+
 // "fault 3: crash n2 for 400 ms", for the trace.
 std::string fault_text(const Fault& fault);
 
@@ -34,6 +58,9 @@ std::string fault_text(const Fault& fault);
 std::string noise_text(const NoiseEvent& noise);
 // "client 0 increments c1 by 10"
 std::string operation_text(const ClientOperation& operation);
+
+// "election".
+std::string group_name(Group group);
 
 // The fault's name in counts and reports: "crash", "isolate_leader".
 std::string fault_name(FaultKind kind);

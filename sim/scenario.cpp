@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "core/state_machine.h"
 #include "sim/params.h"
 #include "sim/plan.h"
 
@@ -39,10 +40,6 @@ bool is_oracle(const std::string& name) {
          std::end(kOracleNames);
 }
 
-bool is_note(const std::string& name) {
-  return std::find(std::begin(kNoteNames), std::end(kNoteNames), name) != std::end(kNoteNames);
-}
-
 std::string expect_error(const Expect& expect, int64_t nodes) {
   if (expect.has_violation() && !is_oracle(expect.violation())) {
     return fmt::format("expect.violation names '{}', which is no oracle (one of: {})",
@@ -55,9 +52,14 @@ std::string expect_error(const Expect& expect, int64_t nodes) {
   if (expect.committed_min() < 0) return "expect.committed_min is below 0";
   for (const auto* notes : {&expect.seen(), &expect.never_seen()}) {
     for (const std::string& name : *notes) {
-      if (!is_note(name)) {
+      if (!note_named(name)) {
         return fmt::format("expect names '{}', which is no note (core/note.h has them)", name);
       }
+    }
+  }
+  for (const CounterValue& value : expect.value()) {
+    if (value.counter().empty() || !value.has_equals()) {
+      return "expect.value needs counter and equals";
     }
   }
   for (const int64_t node : expect.leader_among()) {
@@ -90,9 +92,8 @@ std::string operation_error(const ClientOperation& operation, const Params::Work
                        operation.lane(), workload.pipeline(), workload.pipeline() - 1);
   }
   if (operation.at_us() < 0) return "has a negative at_us";
-  if (operation.counter().empty() || operation.counter().size() > 255) {
-    return "needs a counter, a name of 1 to 255 bytes";
-  }
+  const std::string name_error = counter_name_error(operation.counter());
+  if (!name_error.empty()) return "names no counter: " + name_error;
   if (operation.counter() == "liveness") {
     return "uses the counter 'liveness', which the liveness phase writes to";
   }
@@ -129,8 +130,7 @@ std::string first_error(const Items& items, std::string_view prefix, int& culpri
 }
 
 uint64_t note_count(const RunResult& result, const std::string& name) {
-  const auto found = std::find(std::begin(kNoteNames), std::end(kNoteNames), name);
-  return result.notes[static_cast<size_t>(found - std::begin(kNoteNames))];
+  return result.notes[static_cast<size_t>(*note_named(name))];
 }
 
 // Empty when it holds.
@@ -157,6 +157,13 @@ std::string unmet(const Expect& expect, const RunResult& result) {
       return leader == 0 ? "nobody led at the end of the safety phase"
                          : fmt::format("n{} led at the end of the safety phase", leader);
     }
+  }
+  for (const CounterValue& value : expect.value()) {
+    const auto found = result.values.find(value.counter());
+    const int64_t counted = found == result.values.end() ? 0 : found->second;
+    if (counted == value.equals()) continue;
+    return fmt::format("counter {} is {} at the end, not {}", value.counter(), counted,
+                       value.equals());
   }
   if (expect.has_committed_min() &&
       result.committed_count < static_cast<uint64_t>(expect.committed_min())) {
@@ -200,11 +207,19 @@ std::string make_run_spec(const Scenario& scenario, uint64_t seed,
     return error;
   }
   spec.plan = draw_plan(seed, spec.params);
-  const auto drawn_count = static_cast<int>(spec.plan.size());
-  spec.plan.insert(spec.plan.end(), scenario.fault().begin(), scenario.fault().end());
+  std::vector<int> places(spec.plan.size(), 0);  // which fault of the scenario each one is from
+  for (int place = 0; place < scenario.fault_size(); ++place) {
+    error = repeat_error(scenario.fault(place));
+    if (!error.empty()) return about("fault", place, fmt::format("fault {} {}", place + 1, error));
+    for (Fault& fault : without_repeats(scenario.fault(place))) {
+      spec.plan.push_back(std::move(fault));
+      places.push_back(place);
+    }
+  }
   size_t position = 0;
   error = complete_plan(spec.plan, spec.params, position);
-  if (!error.empty()) return about("fault", static_cast<int>(position) - drawn_count, error);
+  if (!error.empty()) return about("fault", places[position], error);
+  draw_picks(seed, spec.params, spec.plan);
   const int64_t nodes = spec.params.nodes();
   spec.core.assign(scenario.core().begin(), scenario.core().end());
   error = core_error(spec.core, nodes);

@@ -235,6 +235,26 @@ class Shrinker {
 
   // ---- fewer nodes
 
+  // False: the fault waits for a node that is left out.
+  template <class Renumber>
+  static bool renumber_condition(Fault& fault, Renumber renumber) {
+    if (!fault.trigger().has_when()) return true;
+    Condition& when = *fault.mutable_trigger()->mutable_when();
+    if (when.has_node_leads()) {
+      when.set_node_leads(renumber(when.node_leads()));
+      return when.node_leads() > 0;
+    }
+    if (when.has_appended() && when.appended().has_node()) {
+      when.mutable_appended()->set_node(renumber(when.appended().node()));
+      return when.appended().node() > 0;
+    }
+    if (when.has_note() && when.note().has_node()) {
+      when.mutable_note()->set_node(renumber(when.note().node()));
+      return when.note().node() > 0;
+    }
+    return true;
+  }
+
   // The run on the nodes from `kept` (1-based, sorted), which are then numbered from 1.
   static RunSpec on_nodes(const RunSpec& spec, const std::vector<int64_t>& kept) {
     const auto renumber = [&](int64_t node) {
@@ -246,7 +266,7 @@ class Shrinker {
     smaller.core.clear();
     smaller.plan.clear();
     for (Fault fault : spec.plan) {
-      bool emptied = false;
+      bool emptied = !renumber_condition(fault, renumber);
       for (auto* side : {fault.mutable_target(), fault.mutable_peer()}) {
         const int before = side->size();
         google::protobuf::RepeatedPtrField<Target> left;
@@ -274,6 +294,8 @@ class Shrinker {
     std::map<int64_t, int64_t> named;
     for (const Fault& fault : best_.plan) {
       for (const Target& target : fault.target()) named[target.node()] += 1;
+      if (fault.kind() != MESSAGES) continue;
+      for (const Target& target : fault.peer()) named[target.node()] += 1;
     }
     std::vector<std::pair<int64_t, int64_t>> order;
     for (int64_t node = 1; node <= best_.params.nodes(); ++node) {
@@ -491,7 +513,10 @@ class Shrinker {
       if (best_.plan[position].clients()) {
         accept_change([&](RunSpec& spec) { spec.plan[position].clear_clients(); });
       }
-      accept_change([&](RunSpec& spec) { spec.plan[position].clear_peer(); });
+      // For MESSAGES, anyone instead of somebody is no simpler.
+      if (best_.plan[position].kind() != MESSAGES) {
+        accept_change([&](RunSpec& spec) { spec.plan[position].clear_peer(); });
+      }
       for (int i = best_.plan[position].target_size() - 1; i >= 0; --i) {
         if (best_.plan[position].target_size() < 2) break;
         accept_change(

@@ -60,22 +60,9 @@ std::string count_text(uint64_t count, const std::string& one) {
   return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
 }
 
-std::string when_text(const Trigger& trigger) {
-  if (trigger.has_at_ms()) return fmt::format("At {} ms", trigger.at_ms());
-  const Condition& when = trigger.when();
-  std::string text = "As soon as ";
-  switch (when.which_case()) {
-    case Condition::kLeaderElected: text += "somebody leads"; break;
-    case Condition::kNodeLeads: text += fmt::format("n{} leads", when.node_leads()); break;
-    case Condition::kUncommittedTail:
-      text += fmt::format("a leader holds {} uncommitted entries", when.uncommitted_tail());
-      break;
-    case Condition::kCommitted:
-      text += fmt::format("entry {} is committed", when.committed());
-      break;
-    case Condition::WHICH_NOT_SET: break;
-  }
-  return trigger.after_ms() > 0 ? text + fmt::format(", {} ms later", trigger.after_ms()) : text;
+std::string capitalized(std::string text) {
+  if (text[0] >= 'a' && text[0] <= 'z') text[0] = static_cast<char>(text[0] - 'a' + 'A');
+  return text;
 }
 
 // Everything the file makes happen, in the order of its times.
@@ -83,7 +70,7 @@ std::string course_text(const RunSpec& spec) {
   std::vector<std::pair<int64_t, std::string>> steps;  // microseconds
   for (const Fault& fault : spec.plan) {
     steps.emplace_back(fault.trigger().at_ms() * 1000,
-                       when_text(fault.trigger()) + ": " + fault_text(fault));
+                       capitalized(trigger_text(fault.trigger())) + ": " + fault_text(fault));
   }
   constexpr size_t kToldMax = 6;
   for (size_t i = 0; i < std::min(kToldMax, spec.operations.size()); ++i) {
@@ -146,8 +133,7 @@ std::string story_text(const ShrinkResult& result, const std::string& name,
   if (!faults.empty()) story += ", " + faults;
   if (!spec.noise.empty()) story += ", " + count_text(spec.noise.size(), "piece") + " of noise";
   if (!spec.operations.empty()) story += ", " + count_text(spec.operations.size(), "operation");
-  if (story[0] >= 'a' && story[0] <= 'z') story[0] = static_cast<char>(story[0] - 'a' + 'A');
-  scenario.set_story(story + ".");
+  scenario.set_story(capitalized(story) + ".");
   keep_differences(calm_params(), *scenario.mutable_params());
   if (scenario.params().ByteSizeLong() == 0) scenario.clear_params();
   if (spec.core == draw_core(spec.seed, spec.params)) scenario.clear_core();

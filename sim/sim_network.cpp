@@ -33,6 +33,27 @@ NetworkAspect aspect_of(NoiseEvent::Effect effect) {
   CHECK(false, "no such effect");
 }
 
+MessageType type_of(const Message& message) {
+  struct Visitor {
+    MessageType operator()(const VoteRequest& request) const {
+      return request.pre_vote ? PRE_VOTE_REQUEST : VOTE_REQUEST;
+    }
+    MessageType operator()(const VoteReply& reply) const {
+      return reply.pre_vote ? PRE_VOTE_REPLY : VOTE_REPLY;
+    }
+    MessageType operator()(const AppendRequest& append) const {
+      return append.entries.empty() ? HEARTBEAT : APPEND;
+    }
+    MessageType operator()(const AppendReply&) const { return APPEND_REPLY; }
+    MessageType operator()(const ClientRequest&) const { return FORWARDED_REQUEST; }
+    MessageType operator()(const ValueResponse&) const { return FORWARDED_ANSWER; }
+    MessageType operator()(const SnapshotRequest&) const { return SNAPSHOT_PIECE; }
+    MessageType operator()(const SnapshotReply&) const { return SNAPSHOT_REPLY; }
+    MessageType operator()(const TimeoutNow&) const { return TIMEOUT_NOW; }
+  };
+  return std::visit(Visitor(), message);
+}
+
 }  // namespace
 
 SimNetwork::SimNetwork(uint64_t seed, const Params::Network& params, uint32_t node_count,
@@ -113,6 +134,8 @@ void SimNetwork::send(Envelope&& envelope) {
             /*in_order=*/true);
     return;
   }
+  const std::optional<Strike> strike = find_strike(from, to, envelope.message);
+  if (strike && strike->effect == NoiseEvent::LOSE) return;
   if (happens(number, ordinal, NetworkAspect::kLoss, params_.loss_ppm())) return;
   if (!pass_codec(envelope, number, ordinal)) return;
   Duration after = latency(number, ordinal, NetworkAspect::kLatency) + way.slow_by;
@@ -130,7 +153,32 @@ void SimNetwork::send(Envelope&& envelope) {
     deliver(std::move(copy), number, after + Duration(static_cast<int64_t>(late)),
             /*in_order=*/false);
   }
+  if (strike && strike->effect == NoiseEvent::DELAY) after += strike->by;
+  if (strike && strike->effect == NoiseEvent::DUPLICATE) {
+    Envelope copy = envelope;
+    deliver(std::move(copy), number, after + strike->by, /*in_order=*/false);
+  }
   deliver(std::move(envelope), number, after, params_.fifo());
+}
+
+// The strike that gets this message, if any: one fewer is left of it.
+std::optional<SimNetwork::Strike> SimNetwork::find_strike(uint32_t from, uint32_t to,
+                                                          const Message& message) {
+  if (strikes_.empty()) return std::nullopt;
+  const MessageType type = type_of(message);
+  for (Strike& strike : strikes_) {
+    const bool wanted =
+        strike.left > 0 && strike.links[from * node_count_ + to] && (strike.types >> type & 1) != 0;
+    if (!wanted) continue;
+    --strike.left;
+    struck_.push_back({strike.id, from, to, MessageType_Name(type)});
+    return strike;
+  }
+  return std::nullopt;
+}
+
+void SimNetwork::end_strike(uint64_t id) {
+  std::erase_if(strikes_, [&](const Strike& strike) { return strike.id == id; });
 }
 
 // A link sends one message after the other; what would have to wait behind too much is dropped.
@@ -233,6 +281,7 @@ void SimNetwork::reset(uint32_t from, uint32_t to) { ++link(from, to).epoch; }
 
 void SimNetwork::heal() {
   healed_ = true;
+  strikes_.clear();
   params_.set_heavy_tail_ppm(0);
   params_.set_loss_ppm(0);
   params_.set_duplicate_ppm(0);

@@ -12,7 +12,9 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/codec.h"
@@ -58,6 +60,28 @@ class SimNetwork {
   void reset(uint32_t from, uint32_t to);
   bool is_cut(uint32_t from, uint32_t to) const { return link(from, to).cuts > 0; }
 
+  // What a fault does to messages of some kinds on some links between nodes.
+  struct Strike {
+    uint64_t id = 0;
+    std::vector<bool> links;                       // from * nodes + to
+    uint32_t types = 0;                            // 1 << MessageType
+    NoiseEvent::Effect effect = NoiseEvent::LOSE;  // or DELAY, DUPLICATE
+    Duration by{0};
+    uint64_t left = 0;  // how many more
+  };
+  struct Struck {
+    uint64_t id;
+    uint32_t from;
+    uint32_t to;
+    std::string what;  // the message's type
+  };
+  // The first strike that wants a message gets it.
+  void strike(Strike strike) { strikes_.push_back(std::move(strike)); }
+  void end_strike(uint64_t id);
+  bool has_struck() const { return !struck_.empty(); }
+  // The messages that were struck since the last call.
+  std::vector<Struck> take_struck() { return std::exchange(struck_, {}); }
+
   // Ends all noise and all faults; what was under way before is lost.
   void heal();
 
@@ -98,6 +122,7 @@ class SimNetwork {
   Duration latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect);
   void deliver(Envelope&& envelope, uint32_t link_number, Duration after, bool in_order);
   bool pass_codec(Envelope& envelope, uint32_t link_number, uint64_t ordinal);
+  std::optional<Strike> find_strike(uint32_t from, uint32_t to, const Message& message);
   bool queue_for_bandwidth(Link& link, const Envelope& envelope, Duration& after);
 
   const uint64_t seed_;
@@ -112,6 +137,8 @@ class SimNetwork {
   std::vector<uint32_t> free_slots_;
   std::vector<Noise> noise_;
   std::vector<Noise> forced_;  // sorted
+  std::vector<Strike> strikes_;
+  std::vector<Struck> struck_;
   uint64_t corrupted_count_ = 0;
   std::string codec_error_;
   std::string frame_;  // reused

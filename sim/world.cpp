@@ -61,6 +61,7 @@ RunResult World::run() {
     const Event event = queue_.pop();
     if (!dispatch(event)) continue;
     if (armed_count_ > 0) check_conditions();
+    if (network_.has_struck()) tell_struck_messages();
     if (phase_ == Phase::kElection || phase_ == Phase::kConvergence) watch_liveness();
     if (event_count_ >= limit) {
       oracles_.violate("hang", "the event budget is spent",
@@ -154,20 +155,20 @@ void World::dispatch_to_machine(const Event& event) {
         }
         return;
       }
-      if (narrator_.on()) narrator_.cause_message(arrived_);
+      if (narrator_.on()) narrator_.cause_message(machine, arrived_);
       stepped = machine.on_deliver(std::move(arrived_));
       break;
     }
     case EventKind::kTimer:
-      if (narrator_.on()) narrator_.cause("its time came");
+      if (narrator_.on()) narrator_.cause(machine, "its time came");
       stepped = machine.on_timer(event.a);
       break;
     case EventKind::kWake:
-      if (narrator_.on()) narrator_.cause("takes what has arrived");
+      if (narrator_.on()) narrator_.cause_wake(machine);
       stepped = machine.on_wake(event.a);
       break;
     default:
-      if (narrator_.on()) narrator_.cause("its disk is done");
+      if (narrator_.on()) narrator_.cause(machine, "its disk is done");
       stepped = machine.on_disk(event.a);
       break;
   }
@@ -180,6 +181,7 @@ void World::after_step(Machine& machine) {
   if (machine.is_damaged()) machine.settle_damage();
   for (const Note& note : machine.node().last_notes()) {
     ++result_.notes[static_cast<size_t>(note.kind)];
+    if (armed_count_ > 0) see_note(machine, note.kind);
     if (note.kind == NoteKind::became_leader && result_.first_leader_ms < 0) {
       result_.first_leader_ms = queue_.now().time_since_epoch().count() / 1'000'000;
     }
@@ -190,6 +192,7 @@ void World::after_step(Machine& machine) {
 // The node went down in the middle of a callback: by a crash point, or by itself.
 void World::after_end(Machine& machine, Machine::End end) {
   if (end == Machine::End::kNone) return;
+  narrator_.forget_causes(machine);
   narrator_.line(queue_.now(), fmt::format("n{}", machine.id().value()),
                  end == Machine::End::kCrashPoint ? "crashes right here" : "stops by itself");
   clients_.on_node_down(machine.id(), ++crash_count_);

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,11 +60,14 @@ struct RunResult {
   NodeId safety_leader;                // who led when the safety phase ended; kNoNode: nobody
   std::vector<uint64_t> notes;         // how often each NoteKind occurred
   std::vector<uint64_t> faults_fired;  // by FaultKind
-  uint64_t faults_idle = 0;            // triggers that never fired, or found no target
-  uint64_t frames_corrupted = 0;       // corrupted on purpose, and refused
-  bool liveness_excused = false;       // the core could not have elected anybody
-  uint64_t first_fault_event = 0;      // when the first fault of the plan acted; 0: none did
-  RunRecord record;                    // when asked for: noise, operations, faults as they came
+  // Faults that did nothing: their condition never held, they found no target or nothing to act on,
+  // or what they waited for never came. Complete once the safety phase has ended.
+  uint64_t faults_idle = 0;
+  std::map<std::string, int64_t> values;  // of the counters that clients used, at the end
+  uint64_t frames_corrupted = 0;          // corrupted on purpose, and refused
+  bool liveness_excused = false;          // the core could not have elected anybody
+  uint64_t first_fault_event = 0;         // when the first fault of the plan acted; 0: none did
+  RunRecord record;                       // when asked for: noise, operations, faults as they came
   History history;
 };
 
@@ -93,8 +97,10 @@ class World {
     bool ended = false;
     bool flap_cut = false;
     VirtualTime begun_at{};
-    bool hit = false;               // a crash point, or a failing sync: a node went down at it
-    std::vector<uint32_t> targets;  // 0-based, resolved when it began
+    bool hit = false;                 // a fault that waits for a call has struck
+    uint64_t notes_left = 0;          // of its condition: how many more must be made; 0: holds
+    std::optional<uint32_t> subject;  // 0-based: whom its condition came true of
+    std::vector<uint32_t> targets;    // 0-based, resolved when it began
     std::vector<uint32_t> peers;
     std::vector<bool> link_held;       // which links it holds cut or slow: from * nodes + to
     std::vector<uint64_t> capacities;  // a full disk: of each target, in bytes
@@ -115,19 +121,27 @@ class World {
   std::string describe(const Event& event) const;
   void print_trail();
 
-  // world_faults.cpp: the plan's executor. Draws nothing.
+  // world_triggers.cpp: when faults begin, and on whom. Draws nothing.
   void schedule_plan();
+  void see_note(const Machine& machine, NoteKind kind);
   void check_conditions();
-  bool holds(const Condition& condition) const;
+  bool holds(size_t position);
+  bool holds_uncommitted(const Machine& machine, LogIndex index) const;
+  void disarm(size_t position, const std::string& reason);
+  bool resolve_targets(size_t position);
+  bool resolve(const Target& target, const Ongoing& ongoing, std::vector<uint32_t>& found) const;
+  void add_side_of(const Machine& first, size_t count, std::vector<uint32_t>& found) const;
+
+  // world_faults.cpp: the plan's executor. Draws nothing.
   void begin_fault(size_t position);
   void step_fault(size_t position);
   void touch_story(const Ongoing& ongoing);
   void end_fault(size_t position);
-  bool resolve_targets(size_t position);
-  std::optional<uint32_t> resolve(const Target& target) const;
   void apply_links(size_t position, int change);
   void hold_link(Ongoing& ongoing, uint32_t from, uint32_t to);
   void choose_links(size_t position);
+  void begin_messages(size_t position);
+  void tell_struck_messages();
   bool apply_to_machines(size_t position);
   bool acts_on(size_t position, FaultKind kind, uint32_t number) const;
   bool held_down(uint32_t number) const;

@@ -19,111 +19,26 @@ bool contains(const std::vector<Value>& values, Value value) {
   return std::find(values.begin(), values.end(), value) != values.end();
 }
 
+// Whom roles have turned out to be: " (n1 / n2, n3)"; nothing when none was named by its role.
+std::string roles_text(const Fault& fault, const std::vector<uint32_t>& targets,
+                       const std::vector<uint32_t>& peers) {
+  std::string text;
+  bool any_role = false;
+  for (const auto* side : {&fault.target(), &fault.peer()}) {
+    for (const Target& target : *side) any_role |= target.has_role();
+  }
+  if (!any_role) return {};
+  for (const auto* side : {&targets, &peers}) {
+    if (side == &peers && !peers.empty()) text += " / ";
+    for (const uint32_t number : *side) {
+      if (!text.empty() && !text.ends_with(" / ")) text += ", ";
+      text += fmt::format("n{}", number + 1);
+    }
+  }
+  return text.empty() ? text : " (" + text + ")";
+}
+
 }  // namespace
-
-void World::schedule_plan() {
-  for (size_t position = 0; position < spec_.plan.size(); ++position) {
-    const Trigger& trigger = spec_.plan[position].trigger();
-    if (trigger.has_at_ms()) {
-      queue_.push(at_ms(trigger.at_ms()), EventKind::kFault, 0, position);
-    } else {
-      ongoing_[position].armed = true;
-      ++armed_count_;
-    }
-  }
-}
-
-void World::check_conditions() {
-  if (phase_ != Phase::kSafety) return;
-  for (size_t position = 0; position < spec_.plan.size(); ++position) {
-    if (!ongoing_[position].armed) continue;
-    const Trigger& trigger = spec_.plan[position].trigger();
-    const bool late = trigger.has_deadline_ms() && queue_.now() > at_ms(trigger.deadline_ms());
-    if (!late && !holds(trigger.when())) continue;
-    ongoing_[position].armed = false;
-    --armed_count_;
-    if (late) {
-      ++result_.faults_idle;
-    } else {
-      queue_.push(queue_.now() + std::chrono::milliseconds(trigger.after_ms()), EventKind::kFault,
-                  0, position);
-    }
-  }
-}
-
-bool World::holds(const Condition& condition) const {
-  const Machine* leads = leader();
-  switch (condition.which_case()) {
-    case Condition::kLeaderElected: return leads != nullptr;
-    case Condition::kNodeLeads:
-      return leads != nullptr &&
-             leads->id().value() == static_cast<uint64_t>(condition.node_leads());
-    case Condition::kUncommittedTail: {
-      if (leads == nullptr) return false;
-      const Raft& raft = leads->node().raft();
-      return raft.log().last_index() - raft.commit_index() >=
-             static_cast<uint64_t>(condition.uncommitted_tail());
-    }
-    case Condition::kCommitted:
-      return oracles_.committed_index().value() >= static_cast<uint64_t>(condition.committed());
-    case Condition::WHICH_NOT_SET: return false;
-  }
-  return false;
-}
-
-const Machine* World::leader() const {
-  const Machine* found = nullptr;
-  for (const auto& machine : machines_) {
-    if (!machine->has_node() || !machine->node().raft().is_leader()) continue;
-    if (found == nullptr || machine->node().raft().term() > found->node().raft().term()) {
-      found = machine.get();
-    }
-  }
-  return found;
-}
-
-const Machine* World::most_advanced() const {
-  const Machine* found = nullptr;
-  for (const auto& machine : machines_) {
-    if (!machine->has_node()) continue;
-    if (found == nullptr || machine->node().raft().term() > found->node().raft().term()) {
-      found = machine.get();
-    }
-  }
-  return found;
-}
-
-std::optional<uint32_t> World::resolve(const Target& target) const {
-  if (target.has_node()) return static_cast<uint32_t>(target.node() - 1);
-  const Machine* leads = leader();
-  if (target.role() == LEADER) {
-    const Machine* found = leads == nullptr ? most_advanced() : leads;
-    return found == nullptr ? std::nullopt : std::optional(found->number());
-  }
-  for (const auto& machine : machines_) {
-    if (machine->has_node() && machine.get() != leads) return machine->number();
-  }
-  return std::nullopt;
-}
-
-// False when a role is held by nobody: then the fault does nothing.
-bool World::resolve_targets(size_t position) {
-  const Fault& fault = spec_.plan[position];
-  Ongoing& ongoing = ongoing_[position];
-  for (const bool peers : {false, true}) {
-    for (const Target& target : peers ? fault.peer() : fault.target()) {
-      const std::optional<uint32_t> number = resolve(target);
-      if (!number) return false;
-      (peers ? ongoing.peers : ongoing.targets).push_back(*number);
-    }
-  }
-  if (fault.kind() == CRASH_ALL) {
-    for (uint32_t number = 0; number < machines_.size(); ++number) {
-      ongoing.targets.push_back(number);
-    }
-  }
-  return true;
-}
 
 void World::hold_link(Ongoing& ongoing, uint32_t from, uint32_t to) {
   if (from != to) ongoing.link_held[from * machines_.size() + to] = true;
@@ -152,6 +67,11 @@ void World::choose_links(size_t position) {
         case BRIDGE:
           if (from_target || to_target) break;
           if (contains(ongoing.peers, from) != contains(ongoing.peers, to)) {
+            hold_link(ongoing, from, to);
+          }
+          break;
+        case MESSAGES:
+          if ((ongoing.targets.empty() || from_target) && (ongoing.peers.empty() || to_peer)) {
             hold_link(ongoing, from, to);
           }
           break;
@@ -195,17 +115,22 @@ void World::begin_fault(size_t position) {
   touch_story(ongoing);
   if (resolved) {
     choose_links(position);
-    const bool links =
-        cuts_links(fault.kind()) || fault.kind() == SLOW_LINK || fault.kind() == RESET_LINKS;
+    const bool links = cuts_links(fault.kind()) || fault.kind() == SLOW_LINK ||
+                       fault.kind() == RESET_LINKS || fault.kind() == MESSAGES;
     if (links) {
       effective = fault.clients() || contains(ongoing.link_held, true);
     } else {
       effective = apply_to_machines(position);
     }
-    if (links && effective) apply_links(position, +1);
+    if (fault.kind() == MESSAGES && effective) {
+      begin_messages(position);
+    } else if (links && effective) {
+      apply_links(position, +1);
+    }
   }
   narrator_.line(queue_.now(), "fault",
-                 effective ? fault_text(fault) : fault_text(fault) + " (nothing to act on)");
+                 fault_text(fault) + roles_text(fault, ongoing.targets, ongoing.peers) +
+                     (effective ? "" : " (nothing to act on)"));
   if (!effective) {
     ++result_.faults_idle;
     return;
@@ -221,7 +146,7 @@ void World::begin_fault(size_t position) {
   }
   for (const uint32_t number : ongoing.targets) set_disk_faults(*machines_[number]);
   // Those that wait for a call are counted when it comes.
-  if (fault.kind() != CRASH_POINT && fault.kind() != SYNC_FAILS) {
+  if (!waits_for_a_call(fault.kind())) {
     ++result_.faults_fired[static_cast<size_t>(fault.kind())];
   }
   if (fault.kind() == FLAP) {
@@ -232,6 +157,33 @@ void World::begin_fault(size_t position) {
   if (has_end(fault)) {
     queue_.push(queue_.now() + std::chrono::milliseconds(fault.duration_ms()), EventKind::kFaultEnd,
                 0, position);
+  }
+}
+
+void World::begin_messages(size_t position) {
+  const Fault& fault = spec_.plan[position];
+  SimNetwork::Strike strike;
+  strike.id = position;
+  strike.links = ongoing_[position].link_held;
+  for (const int type : fault.message()) strike.types |= uint32_t{1} << type;
+  if (strike.types == 0) strike.types = ~uint32_t{0};
+  strike.effect = fault.effect();
+  strike.by = std::chrono::milliseconds(fault.by_ms());
+  strike.left = fault.has_count() ? static_cast<uint64_t>(fault.count()) : UINT64_MAX;
+  network_.strike(std::move(strike));
+}
+
+// What faults have done to messages in this event.
+void World::tell_struck_messages() {
+  for (const SimNetwork::Struck& struck : network_.take_struck()) {
+    const Fault& fault = spec_.plan[struck.id];
+    Ongoing& ongoing = ongoing_[struck.id];
+    if (!ongoing.hit) ++result_.faults_fired[static_cast<size_t>(fault.kind())];
+    ongoing.hit = true;
+    if (story_ != nullptr) story_->touch(struck.from);
+    narrator_.line(queue_.now(), "fault",
+                   fmt::format("fault {} strikes {} from n{} to n{}", fault.id(), struck.what,
+                               struck.from + 1, struck.to + 1));
   }
 }
 
@@ -313,7 +265,7 @@ bool World::transfer(const Machine& to) {
   const Machine* leads = leader();
   if (leads == nullptr || leads == &to || leads->state() != Machine::State::kUp) return false;
   Machine& from = *machines_[leads->number()];
-  narrator_.cause("asked to hand over");
+  if (narrator_.on()) narrator_.cause(from, "asked to hand over");
   if (story_ != nullptr) story_->touch(from.number());
   if (from.request_transfer(to.id())) after_step(from);
   after_end(from, from.take_end());
@@ -336,6 +288,10 @@ void World::end_fault(size_t position) {
   ongoing.ended = true;
   touch_story(ongoing);
   narrator_.line(queue_.now(), "fault", "ends: " + fault_text(fault));
+  if (fault.kind() == MESSAGES) {
+    network_.end_strike(position);
+    return;
+  }
   if (cuts_links(fault.kind()) || fault.kind() == SLOW_LINK) {
     if (fault.kind() != FLAP || ongoing.flap_cut) apply_links(position, -1);
     return;
@@ -376,7 +332,9 @@ bool World::acts_on(size_t position, FaultKind kind, uint32_t number) const {
 bool World::held_down(uint32_t number) const {
   for (size_t position = 0; position < ongoing_.size(); ++position) {
     const Fault& fault = spec_.plan[position];
-    const bool down = takes_down(fault) || (ongoing_[position].hit && !fault.has_ordinal());
+    // A crash point by its number, and a filter of messages, let the node go on.
+    const bool ends_by_itself = fault.has_ordinal() || fault.kind() == MESSAGES;
+    const bool down = takes_down(fault) || (ongoing_[position].hit && !ends_by_itself);
     if (down && acts_on(position, fault.kind(), number)) return true;
   }
   return false;
@@ -428,7 +386,8 @@ bool World::is_at_point(const Fault& fault, const Machine& machine) {
 
 void World::restart(Machine& machine) {
   if (machine.state() != Machine::State::kDown || held_down(machine.number())) return;
-  if (narrator_.on()) narrator_.cause("starts");
+  narrator_.forget_causes(machine);
+  if (narrator_.on()) narrator_.cause(machine, "starts");
   machine.start();
   if (machine.has_node()) {
     after_step(machine);

@@ -20,7 +20,12 @@ void World::begin_liveness() {
   const Machine* leads = leader();
   result_.safety_leader = leads == nullptr ? kNoNode : leads->id();
   result_.committed_count = oracles_.committed_index().value();
-  for (const Ongoing& fault : ongoing_) result_.faults_idle += fault.armed ? 1 : 0;
+  for (size_t position = 0; position < ongoing_.size(); ++position) {
+    const Ongoing& fault = ongoing_[position];
+    if (fault.armed) disarm(position, "not before the safety phase ends");
+    const bool waits = fault.begun && waits_for_a_call(spec_.plan[position].kind());
+    if (waits && !fault.hit) ++result_.faults_idle;
+  }
   phase_ = Phase::kElection;
   for (const int64_t node : spec_.core.empty() ? draw_core(spec_.seed, spec_.params) : spec_.core) {
     core_.push_back(static_cast<uint32_t>(node - 1));
@@ -199,7 +204,8 @@ void World::judge_sums() {
   const Machine& machine = *machines_[core_[0]];
   if (!machine.has_node() || result_.liveness_excused) return;
   for (const auto& [name, sum] : sums) {
-    const __int128 value = machine.node().state().value(name);
+    result_.values[name] = machine.node().state().value(name);
+    const __int128 value = result_.values[name];
     const __int128 low = std::min(sum.certain, sum.certain + sum.possible);
     const __int128 high = std::max(sum.certain, sum.certain + sum.possible);
     if (value >= low && value <= high) continue;

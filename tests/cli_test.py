@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -29,7 +30,9 @@ OR_NULL = type(None)
 RUN_FIELDS = {
     "verdict": TEXT, "seed": NUMBER, "digest": TEXT, "events": NUMBER, "sim_ns": NUMBER,
     "wall_ns": NUMBER, "ops": OBJECT, "violation": (OBJECT, OR_NULL), "replay": TEXT,
-    "reason": (TEXT, OR_NULL),  # beyond DESIGN section 9: why vacuous or undecided
+    # Beyond DESIGN section 9: why vacuous or undecided; how many faults struck, and how many of the
+    # plan did nothing.
+    "reason": (TEXT, OR_NULL), "faults": OBJECT,
 }
 OPS_FIELDS = {"ok": NUMBER, "unknown": NUMBER, "rejected": NUMBER, "failed": NUMBER}
 VIOLATION_FIELDS = {"oracle": TEXT, "message": TEXT, "event": NUMBER, "fingerprint": TEXT}
@@ -268,11 +271,41 @@ class CliTest(unittest.TestCase):
         self.assertEqual(listed.code, OK)
         names = [json.loads(line)["name"] for line in listed.out.splitlines()]
         files = sorted(path.stem for path in pathlib.Path("scenarios").glob("*.txtpb"))
-        self.assertEqual(names, files)
+        self.assertEqual(sorted(names), files)
         self.assertIn("bridge-node", names)
         ran = Ran("run", "--scenario", "bridge-node", "--json")
         self.assertEqual(ran.code, OK)
         self.assertIn("--scenario bridge-node", ran.json()["replay"])
+
+    def test_the_list_is_grouped(self):
+        listed = [json.loads(line) for line in Ran("list", "--json").out.splitlines()]
+        groups = [line["group"] for line in listed]
+        self.assertEqual(groups, sorted(groups))
+        self.assertNotIn("other", groups)
+        text = Ran("list").out.splitlines()
+        self.assertEqual([line for line in text if not line.startswith(" ")], sorted(set(groups)))
+        self.assertEqual(len(text), len(listed) + len(set(groups)))
+
+    def test_a_path_is_printed_as_the_shell_takes_it(self):
+        path = self.write("it's a story.txtpb", "swarm: true\n")
+        replay = Ran("run", "--scenario", path, "--seed", "1", "--json", *SMALL).json()["replay"]
+        self.assertEqual(shlex.split(replay),
+                         ["tallysim", "run", "--seed", "1", "--scenario", path, *SMALL])
+
+    def test_json_is_utf_8_whatever_a_file_is_called(self):
+        path = os.fsencode(self.directory) + b"/\xff.txtpb"
+        with open(path, "wb") as file:
+            file.write(b"swarm: true\n")
+        ran = subprocess.run([TALLYSIM, "run", "--scenario", path, "--seed", "1", "--json", *SMALL],
+                             stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        replay = json.loads(ran.stdout.decode("utf-8").splitlines()[-1])["replay"]
+        self.assertIn("\ufffd.txtpb", replay)
+
+    @unittest.skipIf(os.geteuid() == 0, "root may read everything")
+    def test_a_file_that_may_not_be_read_is_told_by_name(self):
+        path = self.write("secret.txtpb", "swarm: true\n")
+        os.chmod(path, 0)
+        self.expect_usage(Ran("run", "--scenario", path), f"{path}: Permission denied")
 
     def test_an_expectation_that_does_not_hold(self):
         path = self.write("hopeful.txtpb", 'swarm: true\nexpect { committed_min: 10000000 }\n')
@@ -388,6 +421,19 @@ class CliTest(unittest.TestCase):
                         for side, line in zip("AB", lines[2:], strict=True))
                 self.assertEqual(int(b[0]) - int(a[0]), 1)
                 self.assertEqual(a[1], b[1])
+
+    def test_a_capsule_survives_changes_that_no_run_notices(self):
+        """A note, a statistic and a stream of draws more; and fields of the future at its end."""
+        unrelated = pathlib.Path(TALLYSIM).parent.parent / "tests" / "tallysim_unrelated"
+        self.assertNotEqual(pathlib.Path(TALLYSIM).read_bytes(), unrelated.read_bytes())
+        path = self.write("old.capsule", self.capsule() + "novelty { of: 3 }\nfuture_field: 12\n")
+        ran = subprocess.run([unrelated, "replay", path, "--json"], stdin=subprocess.DEVNULL,
+                             capture_output=True, text=True, check=False)
+        self.assertEqual(ran.returncode, VIOLATION, ran.stderr)
+        line = json.loads(ran.stdout.splitlines()[-1])
+        self.assertEqual((line["outcome"], line["differs_at"]), ("reproduced", None))
+        ran = Ran("diverge", TALLYSIM, str(unrelated), "--seed", "3")
+        self.assertEqual((ran.code, ran.err), (OK, ""))
 
     def test_diverge_finds_nothing_between_equal_programs(self):
         ran = Ran("diverge", TALLYSIM, TALLYSIM, "--seed", "3")

@@ -68,6 +68,7 @@ TEST_P(ScenarioFile, RunsOkTwiceWithOneDigest) {
   const Scenario scenario = load(GetParam());
   const auto seed = static_cast<uint64_t>(scenario.seed());
   const RunResult first = run_as_told(scenario, seed);
+  EXPECT_EQ(first.faults_idle, 0u) << "a fault of the story does nothing (--trace text says which)";
   const RunResult second = run_as_told(scenario, seed);
   EXPECT_EQ(first.verdict, Verdict::kOk) << why(first);
   EXPECT_EQ(first.digest, second.digest);
@@ -90,6 +91,31 @@ std::string test_name(const ::testing::TestParamInfo<std::string>& file) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, ScenarioFile, ValuesIn(scenario_names()), test_name);
+
+// What a story is there for: a planted bug that it catches (`./dev bugs --stories` shows it), or a
+// note that it is the only one to light.
+TEST(Scenarios, EachEarnsItsPlace) {
+  std::vector<std::vector<uint64_t>> notes;
+  std::vector<uint64_t> lit(kNoteCount, 0);  // by how many stories
+  for (const std::string& name : scenario_names()) {
+    const Scenario scenario = load(name);
+    notes.push_back(run_as_told(scenario, static_cast<uint64_t>(scenario.seed())).notes);
+    for (size_t i = 0; i < kNoteCount; ++i) lit[i] += notes.back()[i] > 0 ? 1 : 0;
+  }
+  size_t story = 0;
+  for (const std::string& name : scenario_names()) {
+    const Scenario scenario = load(name);
+    EXPECT_TRUE(scenario.has_group()) << name;
+    for (const std::string& bug : scenario.catches()) {
+      EXPECT_TRUE(fs::exists(fs::path(TALLY_SOURCE_DIR) / "tests" / "bugs" / (bug + ".patch")))
+          << name << " catches " << bug;
+    }
+    bool only_one = false;
+    for (size_t i = 0; i < kNoteCount; ++i) only_one |= notes[story][i] > 0 && lit[i] == 1;
+    EXPECT_TRUE(scenario.catches_size() > 0 || only_one) << name << " shows nothing of its own";
+    ++story;
+  }
+}
 
 TEST(Scenarios, CoverTheFaultsThatTheDesignNames) {
   const std::vector<std::string> names = scenario_names();
@@ -187,6 +213,43 @@ const Misfit kMisfits[] = {
     {"fault { kind: CRASH target { node: 1 } factor: 5 trigger { at_ms: 5 } }", "has factor"},
     {"fault { kind: ONE_WAY target { node: 1 } period_ms: 5 trigger { at_ms: 5 } }", "period_ms"},
     {"fault { kind: KILL target { node: 1 } room_bytes: 5 trigger { at_ms: 5 } }", "room_bytes"},
+    {"fault { kind: MESSAGES trigger { at_ms: 5 } }", "effect"},
+    {"fault { kind: MESSAGES effect: CORRUPT trigger { at_ms: 5 } }", "takes LOSE, DELAY"},
+    {"fault { kind: MESSAGES effect: DELAY trigger { at_ms: 5 } }", "by_ms within"},
+    {"fault { kind: MESSAGES effect: LOSE by_ms: 5 trigger { at_ms: 5 } }", "by_ms"},
+    {"fault { kind: MESSAGES effect: LOSE count: 0 trigger { at_ms: 5 } }", "count"},
+    {"fault { kind: MESSAGES effect: LOSE message: APPEND message: APPEND trigger { at_ms: 5 } }",
+     "APPEND twice"},
+    {"fault { kind: RING effect: LOSE trigger { at_ms: 5 } }", "has effect"},
+    {"fault { kind: RING message: APPEND trigger { at_ms: 5 } }", "has message"},
+    {"fault { kind: RING count: 2 trigger { at_ms: 5 } }", "has count"},
+    {"fault { kind: CRASH target { node: 1 } trigger { when { appended { index: 0 } } } }",
+     "its index is below 1"},
+    {"fault { kind: CRASH target { node: 1 } trigger { when { appended { index: 3 node: 4 } } } }",
+     "node 4"},
+    {"fault { kind: CRASH target { node: 1 } trigger { when { note { name: 'fog' } } } }", "'fog'"},
+    {"fault { kind: CRASH target { node: 1 } trigger { when { note { name: 'committed' node: 8 } } "
+     "} }",
+     "node 8"},
+    {"fault { kind: CRASH target { node: 1 } trigger { when { note { name: 'committed' count: 0 } "
+     "} } }",
+     "count below 1"},
+    {"fault { kind: CRASH target { role: SUBJECT } trigger { at_ms: 5 } }", "SUBJECT"},
+    {"fault { kind: CRASH target { role: SUBJECT } trigger { when { committed: 3 } } }", "SUBJECT"},
+    {"fault { kind: CRASH target { role: LEADER pick: 1 } trigger { at_ms: 5 } }", "pick"},
+    {"fault { kind: PARTITION target { role: LEADER } peer { role: LEADER } trigger { at_ms: 5 } }",
+     "names LEADER twice"},
+    {"fault { kind: PARTITION target { role: LEADER_MAJORITY } peer { role: LEADER } trigger { "
+     "at_ms: 5 } }",
+     "LEADER_MAJORITY and LEADER, which have the leader in common"},
+    {"fault { kind: RING times: 3 trigger { at_ms: 5 } }", "both of times and every_ms"},
+    {"fault { kind: RING times: 0 every_ms: 5 trigger { at_ms: 5 } }", "times within"},
+    {"fault { kind: RING times: 2 every_ms: 0 trigger { at_ms: 5 } }", "every_ms within"},
+    {"fault { id: 4 kind: RING times: 2 every_ms: 9 trigger { at_ms: 5 } }", "has an id"},
+    {"fault { kind: RING times: 2 every_ms: 9999 trigger { at_ms: 5 } }",
+     "fault 2 begins at 10004"},
+    {"operation { client: 0 counter: '\xff' add: 1 }", "UTF-8"},
+    {"expect { value { counter: 'a' } }", "counter and equals"},
     {"params { faults { damage_majority: 2 } }", "faults.damage_majority is 2"},
     {"fault { id: 3 kind: RING trigger { at_ms: 5 } } fault { id: 3 kind: RING trigger { at_ms: 6 "
      "} }",
@@ -333,6 +396,17 @@ TEST(Expectations, ThatDoNotHoldAreViolations) {
   expect_unmet("expect { leader_within_ms: 10 }", "not within 10 ms");
   expect_unmet("expect { committed_min: 1000000 }", "not 1000000");
   expect_unmet("expect { } expect { seen: 'log_truncated' }", "log_truncated");
+}
+
+TEST(Expectations, OfACountersValue) {
+  const std::string operations =
+      "operation { client: 0 counter: 'a' add: 3 } operation { client: 1 counter: 'a' add: 4 } ";
+  const RunResult result = outcome(operations +
+                                   "expect { value { counter: 'a' equals: 7 } "
+                                   "value { counter: 'unused' equals: 0 } }");
+  EXPECT_EQ(result.verdict, Verdict::kOk) << why(result);
+  expect_unmet(operations + "expect { value { counter: 'a' equals: 8 } }",
+               "counter a is 7 at the end, not 8");
 }
 
 TEST(Expectations, OfALeaderNameWhoLedInstead) {

@@ -17,7 +17,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// False when it cannot be opened; errno says why.
 bool read_file(const fs::path& path, std::string& text) {
+  errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file) return false;
   text.assign(std::istreambuf_iterator<char>(file), {});
@@ -55,7 +57,12 @@ std::string load(const std::string& name_or_file, Loaded& loaded) {
     path = scenario_directory() / (name_or_file + ".txtpb");
   }
   std::string text;
-  if (!fs::is_regular_file(path, error) || !read_file(path, text)) {
+  if (fs::is_regular_file(path, error)) {
+    if (!read_file(path, text)) return fmt::format("{}: {}", path.string(), std::strerror(errno));
+  } else if (error && error != std::errc::no_such_file_or_directory &&
+             error != std::errc::not_a_directory) {
+    return fmt::format("{}: {}", path.string(), error.message());
+  } else {
     return fmt::format("no scenario '{}': neither a file nor a name in {} (`tallysim list`)",
                        name_or_file, scenario_directory().string());
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/text.h"
 #include "sim/params.h"
 #include "tally_commit.h"
 
@@ -22,18 +23,18 @@ int exit_code(RunResult::Verdict verdict) {
 }
 
 std::string json_string(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + "\"";
+  std::string out;
+  append_json_string(text, out);
+  return out;
+}
+
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string::npos) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
 }
 
 std::string fingerprint(const Violation& violation) {
@@ -60,9 +61,11 @@ std::string result_text(const RunResult& result, const std::string& replay, uint
   uint64_t fired = 0;
   for (const uint64_t count : result.faults_fired) fired += count;
   std::string text = fmt::format(
-      "{} events in {} ms of virtual time ({} ms real), {} faults, {} entries committed\n"
+      "{} events in {} ms of virtual time ({} ms real), {} faults{}, {} entries committed\n"
       "operations: {} ok, {} unknown, {} rejected, {} failed\n",
       result.event_count, result.sim_time.count() / 1'000'000, wall_ns / 1'000'000, fired,
+      result.faults_idle == 0 ? std::string()
+                              : fmt::format(" ({} more did nothing)", result.faults_idle),
       result.committed_count, result.ops.ok, result.ops.unknown, result.ops.rejected,
       result.ops.failed);
   if (result.violation) {
@@ -85,22 +88,24 @@ std::string result_json(const RunResult& result, const std::string& replay, uint
                     json_string(result.violation->oracle), json_string(result.violation->message),
                     result.violation->event, json_string(fingerprint(*result.violation)));
   }
+  uint64_t fired = 0;
+  for (const uint64_t count : result.faults_fired) fired += count;
   return fmt::format(
       R"({{"verdict":"{}","seed":{},"digest":"{:016x}","events":{},"sim_ns":{},"wall_ns":{},)"
       R"("ops":{{"ok":{},"unknown":{},"rejected":{},"failed":{}}},"violation":{},"reason":{},)"
-      R"("replay":{}}})"
+      R"("faults":{{"fired":{},"idle":{}}},"replay":{}}})"
       "\n",
       sim::to_string(result.verdict), result.seed, result.digest, result.event_count,
       result.sim_time.count(), wall_ns, result.ops.ok, result.ops.unknown, result.ops.rejected,
       result.ops.failed, violation, result.reason.empty() ? "null" : json_string(result.reason),
-      json_string(replay));
+      fired, result.faults_idle, json_string(replay));
 }
 
 std::string run_command_line(uint64_t seed, const std::string& scenario,
                              const std::vector<std::string>& assignments) {
   std::string command = fmt::format("tallysim run --seed {}", seed);
-  if (!scenario.empty()) command += " --scenario " + scenario;
-  for (const std::string& assignment : assignments) command += " --set " + assignment;
+  if (!scenario.empty()) command += " --scenario " + shell_word(scenario);
+  for (const std::string& assignment : assignments) command += " --set " + shell_word(assignment);
   return command;
 }
 

@@ -23,6 +23,8 @@ int exit_code(sim::RunResult::Verdict verdict);
 
 // `text` as a JSON string, quotes included.
 std::string json_string(std::string_view text);
+// `text` as one word of a shell command: quoted if it has to be.
+std::string shell_word(const std::string& text);
 // The oracle and the clause: what two failures of the same kind share.
 std::string fingerprint(const sim::Violation& violation);
 

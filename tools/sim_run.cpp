@@ -160,7 +160,8 @@ void print_replay(const RunOptions& options, const sim::Capsule& capsule, const 
       "\n",
       outcome_name(outcome), result.seed, json_string(fingerprint(result)),
       json_string(fingerprint(capsule)), range, result.event_count, result.digest,
-      json_string(capsule.commit()), json_string("tallysim replay " + options.scenario));
+      json_string(capsule.commit()),
+      json_string("tallysim replay " + shell_word(options.scenario)));
 }
 
 }  // namespace
@@ -195,8 +196,8 @@ int replay_command(const std::string& what, RunOptions options) {
   if (!error.empty()) return usage_error(error);
   if (!loaded.capsule) return run_command(options);
   if (!options.assignments.empty()) {
-    return usage_error("--set changes what a capsule recorded; `tallysim run --scenario " + what +
-                       "` takes it");
+    return usage_error("--set changes what a capsule recorded; `tallysim run --scenario " +
+                       shell_word(what) + "` takes it");
   }
   RunSpec spec;
   const int prepared = prepare(options, loaded, spec);

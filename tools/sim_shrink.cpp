@@ -87,7 +87,8 @@ void print_text(const ShrinkResult& result, const Size& before, const Size& afte
   fmt::print("{} after {} runs, {}.{:01} s of CPU\n",
              result.minimal ? "1-minimal" : "not minimal, the time was up", result.run_count,
              cpu / 1'000'000'000, cpu / 100'000'000 % 10);
-  fmt::print("written: {0}\nreplay: tallysim run --scenario {0}\n", options.out);
+  fmt::print("written: {}\nreplay: tallysim run --scenario {}\n", options.out,
+             shell_word(options.out));
 }
 
 void print_json(const ShrinkResult& result, const Size& before, const Size& after,
@@ -101,7 +102,8 @@ void print_json(const ShrinkResult& result, const Size& before, const Size& afte
              "\n",
              json_string(fingerprint(result.after)), json_string(result.after.message()),
              size_json(before), size_json(after), result.minimal, result.run_count, cpu,
-             json_string(options.out), json_string("tallysim run --scenario " + options.out));
+             json_string(options.out),
+             json_string("tallysim run --scenario " + shell_word(options.out)));
 }
 
 }  // namespace

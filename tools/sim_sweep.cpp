@@ -302,6 +302,8 @@ class Sweep {
     }
     for (int kind = sim::FaultKind_MIN; kind <= sim::FaultKind_MAX; ++kind) {
       const auto count = faults_.find(kind);
+      // What no seed draws is no gap of a sweep.
+      if (count == faults_.end() && kind > sim::kLastDrawnKind) continue;
       all["fault_" + sim::fault_name(static_cast<sim::FaultKind>(kind))] =
           count == faults_.end() ? 0 : count->second;
     }

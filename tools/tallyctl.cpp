@@ -11,6 +11,7 @@
 #include <string>
 
 #include "core/state_machine.h"
+#include "core/text.h"
 #include "tally_commit.h"
 #include "tools/ctl_bench.h"
 #include "tools/ctl_cluster.h"
@@ -33,18 +34,10 @@ int usage_error(const std::string& error) {
   return kExitUsage;
 }
 
-// Quotes what may stand in a message.
 std::string json_text(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
+  std::string out;
+  append_json_string(text, out);
+  return out;
 }
 
 // Runs one operation to its end.

@@ -6,9 +6,13 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <map>
+#include <string>
 #include <system_error>
 #include <thread>
+#include <vector>
 
+#include "sim/plan.h"
 #include "tally_commit.h"
 #include "tools/dump_paths.h"
 #include "tools/sim_check.h"
@@ -82,6 +86,16 @@ int sweep_command(const SweepFlags& flags, SweepOptions& options) {
   return sweep(options);
 }
 
+std::string list_json(const std::string& name, const std::string& group,
+                      const sim::Scenario& scenario) {
+  std::string catches;
+  for (const std::string& bug : scenario.catches()) {
+    catches += (catches.empty() ? "" : ",") + json_string(bug);
+  }
+  return fmt::format(R"({{"name":{},"group":{},"story":{},"catches":[{}]}})", json_string(name),
+                     json_string(group), json_string(scenario.story()), catches);
+}
+
 int list_command(bool json) {
   std::vector<fs::path> paths;
   std::error_code code;
@@ -95,6 +109,7 @@ int list_command(bool json) {
   }
   std::sort(paths.begin(), paths.end());
   int exit = kExitOk;
+  std::map<std::string, std::vector<std::string>> lines;  // by group, in order of their names
   for (const fs::path& path : paths) {
     Loaded loaded;
     const std::string error = load(path.string(), loaded);
@@ -102,12 +117,15 @@ int list_command(bool json) {
       exit = usage_error(error);
       continue;
     }
-    if (json) {
-      fmt::print("{{\"name\":{},\"story\":{}}}\n", json_string(path.stem().string()),
-                 json_string(loaded.scenario.story()));
-    } else {
-      fmt::print("{:<28} {}\n", path.stem().string(), loaded.scenario.story());
-    }
+    const sim::Scenario& scenario = loaded.scenario;
+    const std::string group = scenario.has_group() ? sim::group_name(scenario.group()) : "other";
+    lines[group].push_back(
+        json ? list_json(path.stem().string(), group, scenario)
+             : fmt::format("  {:<40} {}", path.stem().string(), scenario.story()));
+  }
+  for (const auto& [group, all] : lines) {
+    if (!json) fmt::print("{}\n", group);
+    for (const std::string& line : all) fmt::print("{}\n", line);
   }
   return exit;
 }

@@ -12,6 +12,9 @@ Any of the oracles may fire first. Args, if there is such a line, is for the swe
 
 The first failing seed is shrunk to a story (build/bugs/out/NAME/NAME.txtpb).
 
+With --stories nothing is swept: each story of scenarios/ runs under the bugs that it says it
+catches, and must fail under each.
+
 The patch is applied to a copy of the tree under build/bugs, whose build stays warm; the shipped
 tree contains none. A patch that no longer applies or compiles is a failure, like one not caught.
 Exit 0 all caught, 1 not all, 2 usage, 3 the copy without any bug does not build.
@@ -250,6 +253,39 @@ def measure(bug, arguments):
     return report
 
 
+# ---- Stories --------------------------------------------------------------------------------------
+
+
+def stories_by_bug(program):
+    """The names of the stories that say they catch each bug."""
+    stories = {}
+    for story in call([program, "list", "--json"]):
+        for bug in story["catches"]:
+            stories.setdefault(bug, []).append(story["name"])
+    return stories
+
+
+def run_stories(bug, names, arguments):
+    """One report for each story."""
+    reports = [{"bug": bug.name, "story": name, "caught": False, "oracle": None} for name in names]
+    try:
+        with planted(bug.patch):
+            program = build_tallysim(f"planted-{bug.name}", arguments.jobs)
+        for report in reports:
+            line = call([program, "run", "--scenario", report["story"], "--json"])[-1]
+            report["caught"] = line["verdict"] == "violation"
+            report["oracle"] = line["violation"] and line["violation"]["oracle"]
+    except Failed as failed:
+        for report in reports:
+            report["error"] = str(failed)
+    return reports
+
+
+def print_story(report):
+    caught_by = report["oracle"] if report["caught"] else "NOT CAUGHT"
+    print(f"{report['story']:<40} {report['bug']:<34} {report.get('error', caught_by)}")
+
+
 # ---- All of them --------------------------------------------------------------------------------
 
 
@@ -294,6 +330,8 @@ def parse_arguments():
     parser.add_argument("--ranges", type=int, default=1, metavar="K",
                         help="sweep K ranges of that length one after the other; report medians")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="J")
+    parser.add_argument("--stories", action="store_true",
+                        help="instead of sweeping, run the stories that say they catch a bug")
     parser.add_argument("--no-shrink", dest="shrink", action="store_false",
                         help="do not make the failing seed small")
     parser.add_argument("--json", action="store_true", help="one line per bug")
@@ -320,20 +358,28 @@ def main():
         except Failed as failed:
             say(f"bugs: the copy without any bug {failed}")
             return 3
-        if not arguments.json:
-            print_header()
-        caught = 0
-        for name in arguments.names:
-            report = measure(Bug(BUGS / f"{name}.patch"), arguments)
+        if arguments.stories:
+            stories = stories_by_bug(BUILD / "bin" / "tallysim")
+            reports = (report for name in arguments.names if name in stories for report in
+                       run_stories(Bug(BUGS / f"{name}.patch"), stories[name], arguments))
+        else:
+            if not arguments.json:
+                print_header()
+            reports = (measure(Bug(BUGS / f"{name}.patch"), arguments) for name in arguments.names)
+        count, caught = 0, 0
+        for report in reports:
+            count += 1
             caught += report["caught"]
             if arguments.json:
                 print(json.dumps(report))
+            elif arguments.stories:
+                print_story(report)
             else:
                 print_report(report)
             sys.stdout.flush()
         if not arguments.json:
-            print(f"{caught} of {len(arguments.names)} caught")
-    return 0 if caught == len(arguments.names) else 1
+            print(f"{caught} of {count} caught")
+    return 0 if caught == count else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,230 @@
+// What is wrong with a fault plan, said by entry and field.
+#include <fmt/format.h>
+
+#include <set>
+#include <utility>
+
+#include "sim/plan.h"
+
+namespace tally::sim {
+namespace {
+
+// How many targets a kind takes: {least, most}.
+std::pair<int, int> target_count(FaultKind kind) {
+  switch (kind) {
+    case RING:
+    case CRASH_ALL: return {0, 0};
+    case ISOLATE_LEADER:
+    case BRIDGE:
+    case CRASH_POINT:
+    case TRANSFER: return {1, 1};
+    case MESSAGES: return {0, 9};
+    default: return {1, 9};
+  }
+}
+
+std::string node_error(int64_t node, const Params& params) {
+  if (node >= 1 && node <= params.nodes()) return {};
+  return fmt::format("waits for node {}; the cluster has nodes 1 .. {}", node, params.nodes());
+}
+
+std::string note_error(const NoteSeen& note, const Params& params) {
+  if (!note_named(note.name())) {
+    return fmt::format("waits for '{}', which is no note (core/note.h has them)", note.name());
+  }
+  if (note.has_count() && note.count() < 1) return "waits for a note's count below 1";
+  return note.has_node() ? node_error(note.node(), params) : "";
+}
+
+std::string condition_error(const Condition& condition, const Params& params) {
+  switch (condition.which_case()) {
+    case Condition::kLeaderElected:
+      return condition.leader_elected() ? "" : "waits for leader_elected: false, which never comes";
+    case Condition::kNodeLeads: return node_error(condition.node_leads(), params);
+    case Condition::kUncommittedTail:
+      return condition.uncommitted_tail() >= 1 ? "" : "needs an uncommitted_tail of at least 1";
+    case Condition::kCommitted:
+      return condition.committed() >= 1 ? "" : "needs a committed index of at least 1";
+    case Condition::kAppended:
+      if (condition.appended().index() < 1)
+        return "waits for an entry appended; its index is below 1";
+      return condition.appended().has_node() ? node_error(condition.appended().node(), params) : "";
+    case Condition::kNote: return note_error(condition.note(), params);
+    case Condition::WHICH_NOT_SET: return "has an empty condition";
+  }
+  return {};
+}
+
+std::string trigger_error(const Trigger& trigger, const Params& params) {
+  if (trigger.has_at_ms() == trigger.has_when()) return "needs one of at_ms and when";
+  if (trigger.at_ms() < 0 || trigger.after_ms() < 0 || trigger.deadline_ms() < 0) {
+    return "has a negative time";
+  }
+  if (trigger.has_when()) return condition_error(trigger.when(), params);
+  if (trigger.has_after_ms() || trigger.has_deadline_ms()) {
+    return "has after_ms or deadline_ms, which belong to a condition (when)";
+  }
+  if (trigger.at_ms() < params.duration_ms()) return {};
+  return fmt::format("begins at {} ms, after the safety phase ends (duration_ms: {})",
+                     trigger.at_ms(), params.duration_ms());
+}
+
+// A field that this kind does not take would do nothing, silently. Empty when there is none.
+std::string misfit(const Fault& fault) {
+  const FaultKind kind = fault.kind();
+  const bool sides = kind == PARTITION || kind == ONE_WAY || kind == FLAP || kind == BRIDGE ||
+                     kind == SLOW_LINK || kind == MESSAGES;
+  const bool strikes_a_place = is_damage(kind) && kind != WIPE;
+  if (fault.peer_size() > 0 && !sides) return "peer";
+  if (fault.has_period_ms() && kind != FLAP) return "period_ms";
+  if (fault.has_factor() && kind != SLOW_DISK) return "factor";
+  const bool by = kind == CLOCK_JUMP || kind == SLOW_LINK || kind == MESSAGES;
+  if (fault.has_by_ms() && !by) return "by_ms";
+  if (fault.message_size() > 0 && kind != MESSAGES) return "message";
+  if (fault.has_effect() && kind != MESSAGES) return "effect";
+  if (fault.has_count() && kind != MESSAGES) return "count";
+  if (fault.has_point() && kind != CRASH_POINT) return "point";
+  if (fault.has_ordinal() && kind != CRASH_POINT) return "ordinal";
+  if (fault.has_room_bytes() && kind != DISK_FULL) return "room_bytes";
+  if (strikes_a_place) return {};
+  if (fault.has_place()) return "place";
+  if (fault.has_file()) return "file";
+  return fault.has_restart() ? "restart" : "";
+}
+
+// Whether a node can be in both roles whatever happens.
+bool overlap(Role a, Role b) {
+  const auto has_leader = [](Role role) {
+    return role == LEADER || role == LEADER_MAJORITY || role == LEADER_MINORITY;
+  };
+  // Two draws of followers may differ.
+  return (a == b && a != RANDOM_FOLLOWER) || (has_leader(a) && has_leader(b));
+}
+
+std::string role_error(const Fault& fault, const Target& target, std::set<Role>& roles) {
+  const Role role = target.role();
+  for (const Role other : roles) {
+    if (!overlap(role, other)) continue;
+    return role == other ? fmt::format("names {} twice", Role_Name(role))
+                         : fmt::format("names {} and {}, which have the leader in common",
+                                       Role_Name(other), Role_Name(role));
+  }
+  roles.insert(role);
+  const Trigger& trigger = fault.trigger();
+  if (role == SUBJECT && (!trigger.has_when() || trigger.when().has_committed())) {
+    return "names SUBJECT, and its trigger does not wait for anything of one node";
+  }
+  return {};
+}
+
+std::string targets_error(const Fault& fault, const Params& params) {
+  std::set<int64_t> nodes;
+  std::set<Role> roles;
+  for (const auto* side : {&fault.target(), &fault.peer()}) {
+    for (const Target& target : *side) {
+      if (target.which_case() == Target::WHICH_NOT_SET) return "has a target without node or role";
+      if (target.has_pick() && (target.role() != RANDOM_FOLLOWER || target.pick() < 0)) {
+        return "has a pick that is below 0, or not of a RANDOM_FOLLOWER";
+      }
+      if (!target.has_node()) {
+        const std::string error = role_error(fault, target, roles);
+        if (!error.empty()) return error;
+        continue;
+      }
+      if (target.node() < 1 || target.node() > params.nodes()) {
+        return fmt::format("names node {}; the cluster has nodes 1 .. {}", target.node(),
+                           params.nodes());
+      }
+      if (!nodes.insert(target.node()).second) {
+        return fmt::format("names node {} twice", target.node());
+      }
+    }
+  }
+  return {};
+}
+
+std::string messages_error(const Fault& fault) {
+  if (!fault.has_effect()) return "has no effect (as in: effect: LOSE)";
+  if (fault.has_count() && fault.count() < 1) return "needs a count of at least 1";
+  std::set<int> types;
+  for (const int type : fault.message()) {
+    if (types.insert(type).second) continue;
+    return fmt::format("names {} twice", MessageType_Name(static_cast<MessageType>(type)));
+  }
+  switch (fault.effect()) {
+    case NoiseEvent::LOSE: return fault.has_by_ms() ? "has by_ms, and loses messages" : "";
+    case NoiseEvent::DELAY:
+    case NoiseEvent::DUPLICATE:
+      if (fault.by_ms() >= 1 && fault.by_ms() <= 1'000'000'000) return {};
+      return "needs by_ms within 1 .. 1000000000";
+    default:
+      return fmt::format("has effect {}; MESSAGES takes LOSE, DELAY and DUPLICATE",
+                         NoiseEvent::Effect_Name(fault.effect()));
+  }
+}
+
+std::string fault_error(const Fault& fault, const Params& params) {
+  if (!fault.has_kind()) return "has no kind";
+  const std::string field = misfit(fault);
+  if (!field.empty()) {
+    return fmt::format("has {}, which {} does not take", field, fault_name(fault.kind()));
+  }
+  const auto [least, most] = target_count(fault.kind());
+  if (fault.target_size() < least || fault.target_size() > most) {
+    return fmt::format("{} takes {} to {} targets, not {}", fault_name(fault.kind()), least, most,
+                       fault.target_size());
+  }
+  if (!fault.has_trigger()) return "has no trigger (as in: trigger { at_ms: 500 })";
+  std::string error = targets_error(fault, params);
+  if (error.empty()) error = trigger_error(fault.trigger(), params);
+  if (error.empty() && fault.kind() == MESSAGES) error = messages_error(fault);
+  if (!error.empty()) return error;
+  if (fault.duration_ms() < 0) return "has a negative duration_ms";
+  if (fault.clients() && fault.kind() != PARTITION && fault.kind() != ISOLATE_LEADER) {
+    return fmt::format("cuts clients; {} cannot (PARTITION and ISOLATE_LEADER can)",
+                       fault_name(fault.kind()));
+  }
+  if (fault.kind() == FLAP && fault.period_ms() < 1) return "needs period_ms of at least 1";
+  if (fault.kind() == SLOW_DISK && (fault.factor() < 1 || fault.factor() > 1'000'000)) {
+    return "needs a factor within 1 .. 1000000";
+  }
+  const bool needs_amount = fault.kind() == CLOCK_JUMP || fault.kind() == SLOW_LINK;
+  if (needs_amount && (fault.by_ms() < 1 || fault.by_ms() > 1'000'000'000)) {
+    return "needs by_ms within 1 .. 1000000000";
+  }
+  if (fault.kind() == CRASH_POINT && !fault.has_point()) return "needs a point";
+  if (fault.has_ordinal() && fault.ordinal() < 1) return "needs an ordinal of at least 1";
+  if (fault.kind() == DISK_FULL &&
+      (fault.room_bytes() < 0 || fault.room_bytes() > 1'000'000'000'000)) {
+    return "needs room_bytes within 0 .. 1000000000000";
+  }
+  return fault.place() < 0 ? "has a negative place" : "";
+}
+
+}  // namespace
+
+std::string repeat_error(const Fault& fault) {
+  if (fault.has_times() != fault.has_every_ms()) return "needs both of times and every_ms, or none";
+  if (!fault.has_times()) return {};
+  if (fault.times() < 1 || fault.times() > 1000) return "needs times within 1 .. 1000";
+  if (fault.every_ms() < 1 || fault.every_ms() > 10'000'000) {
+    return "needs every_ms within 1 .. 10000000";
+  }
+  return fault.has_id() ? "has an id and comes several times, which would share it" : "";
+}
+
+std::string complete_plan(std::vector<Fault>& plan, const Params& params, size_t& culprit) {
+  std::set<int64_t> ids;
+  int64_t position = 0;
+  for (Fault& fault : plan) {
+    culprit = static_cast<size_t>(position);
+    ++position;
+    if (!fault.has_id()) fault.set_id(position);
+    if (!ids.insert(fault.id()).second) return fmt::format("two faults have id {}", fault.id());
+    const std::string error = fault_error(fault, params);
+    if (!error.empty()) return fmt::format("fault {} {}", position, error);
+  }
+  return {};
+}
+
+}  // namespace tally::sim
