@@ -25,6 +25,9 @@ constexpr int64_t kEventSlack = 20'000;
 // How many other seeds a step may try whose draws are new anyway.
 constexpr uint64_t kOtherSeeds = 24;
 constexpr uint64_t kOtherSeedsOfSmallRuns = 60;
+// Where it matters most, as many as make so many events.
+constexpr int64_t kEventsForSeeds = 200'000;
+constexpr uint64_t kOtherSeedsMax = 80;
 constexpr uint64_t kSeedsForClients = 4;
 constexpr size_t kManyOperations = 16;
 constexpr size_t kTimesMax = 40;
@@ -322,15 +325,40 @@ class Shrinker {
     }
   }
 
-  // Any few of many operations, when the failure is one that many seeds would find.
+  uint64_t seeds_worth_trying() const {
+    const int64_t seeds = kEventsForSeeds / std::max<int64_t>(1, best_report_.events());
+    return std::clamp(static_cast<uint64_t>(seeds), kOtherSeeds, kOtherSeedsMax);
+  }
+
+  // Any few of many operations, when the failure is one that many seeds would find. Each operation
+  // left out moves all messages after it, so that what is left of the draws and of the noise, which
+  // go by the messages' numbers, strikes others: the run is a new one in any case, and one by one
+  // hardly any could go.
   void few_operations() {
     step_ = "operations";
     for (const size_t step : {128u, 32u, 8u, 4u, 2u}) {
       if (best_.operations.size() < kManyOperations || best_.operations.size() < 2 * step) continue;
       RunSpec fewer = best_;
       fewer.operations = thinned(best_.operations, step);
-      accept_with_any_seed(fewer, kOtherSeeds);
+      if (accept_with_any_seed(fewer, kOtherSeeds)) continue;
+      fewer.noise.clear();
+      accept_with_any_seed(fewer, seeds_worth_trying());
     }
+    while (best_.operations.size() >= kManyOperations && half_of_operations()) {
+    }
+  }
+
+  // One end of them, or the middle.
+  bool half_of_operations() {
+    const auto begin = best_.operations.begin();
+    const auto count = static_cast<ptrdiff_t>(best_.operations.size());
+    for (const ptrdiff_t first : {ptrdiff_t{0}, count - count / 2, count / 4}) {
+      RunSpec fewer = best_;
+      fewer.operations.assign(begin + first, begin + first + count / 2);
+      fewer.noise.clear();
+      if (accept_with_any_seed(fewer, seeds_worth_trying())) return true;
+    }
+    return false;
   }
 
   // ---- one round of everything

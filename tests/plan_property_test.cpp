@@ -14,23 +14,66 @@ namespace {
 
 constexpr int64_t kDurationMs = 3000;
 
+void set_condition(Condition& when, int64_t nodes) {
+  switch (*rc::gen::inRange(0, 5)) {
+    case 0: when.set_node_leads(*rc::gen::inRange<int64_t>(1, nodes + 1)); break;
+    case 1: when.set_committed(*rc::gen::inRange<int64_t>(1, 60)); break;
+    case 2: when.set_uncommitted_tail(*rc::gen::inRange<int64_t>(1, 4)); break;
+    case 3:
+      when.mutable_appended()->set_index(*rc::gen::inRange<int64_t>(1, 60));
+      when.mutable_appended()->set_node(*rc::gen::inRange<int64_t>(1, nodes + 1));
+      break;
+    default: {
+      const auto kind = *rc::gen::inRange<size_t>(0, kNoteCount);
+      when.mutable_note()->set_name(std::string(kNoteNames[kind]));
+      when.mutable_note()->set_count(*rc::gen::inRange<int64_t>(1, 5));
+      break;
+    }
+  }
+}
+
+void set_messages(Fault& fault) {
+  fault.set_effect(*rc::gen::element(NoiseEvent::LOSE, NoiseEvent::DELAY, NoiseEvent::DUPLICATE));
+  if (fault.effect() != NoiseEvent::LOSE) fault.set_by_ms(*rc::gen::inRange<int64_t>(1, 2000));
+  if (*rc::gen::arbitrary<bool>()) fault.set_count(*rc::gen::inRange<int64_t>(1, 20));
+  if (*rc::gen::arbitrary<bool>()) {
+    fault.add_message(
+        static_cast<MessageType>(*rc::gen::inRange<int>(MessageType_MIN, MessageType_MAX + 1)));
+  }
+}
+
+Role any_role(bool has_subject) {
+  const auto role = *rc::gen::element(LEADER, FOLLOWER, RANDOM_FOLLOWER, LEADER_MAJORITY,
+                                      LEADER_MINORITY, SUBJECT);
+  return role == SUBJECT && !has_subject ? LEADER : role;
+}
+
 rc::Gen<Fault> fault_of(int64_t nodes) {
   return rc::gen::exec([nodes] {
     Fault fault;
     fault.set_kind(
         static_cast<FaultKind>(*rc::gen::inRange<int>(FaultKind_MIN, FaultKind_MAX + 1)));
-    fault.mutable_trigger()->set_at_ms(*rc::gen::inRange<int64_t>(0, kDurationMs));
+    Trigger& trigger = *fault.mutable_trigger();
+    if (*rc::gen::inRange(0, 3) > 0) {
+      trigger.set_at_ms(*rc::gen::inRange<int64_t>(0, kDurationMs));
+    } else {
+      set_condition(*trigger.mutable_when(), nodes);
+      trigger.set_after_ms(*rc::gen::inRange<int64_t>(0, 300));
+    }
     fault.set_duration_ms(*rc::gen::inRange<int64_t>(0, 1500));
     if (fault.kind() != RING && fault.kind() != CRASH_ALL) {
       const int64_t node = *rc::gen::inRange<int64_t>(0, nodes + 1);
       Target& target = *fault.add_target();
       if (node == 0) {
-        target.set_role(LEADER);
+        const bool one_only = fault.kind() == ISOLATE_LEADER || fault.kind() == BRIDGE;
+        target.set_role(one_only ? LEADER
+                                 : any_role(trigger.has_when() && !trigger.when().has_committed()));
       } else {
         target.set_node(node);
       }
     }
     if (fault.kind() == FLAP) fault.set_period_ms(*rc::gen::inRange<int64_t>(1, 300));
+    if (fault.kind() == MESSAGES) set_messages(fault);
     if (fault.kind() == SLOW_DISK) fault.set_factor(*rc::gen::inRange<int64_t>(1, 100));
     if (fault.kind() == CLOCK_JUMP || fault.kind() == SLOW_LINK) {
       fault.set_by_ms(*rc::gen::inRange<int64_t>(1, 500));
