@@ -43,8 +43,7 @@ class Bytes {
   bool empty() const { return size_ == 0; }
   // Valid while this Bytes or a copy of it lives.
   std::string_view view() const {
-    return block_ == nullptr ? std::string_view{}
-                             : std::string_view(data(block_) + offset_, size_);
+    return block_ == nullptr ? std::string_view{} : std::string_view(data(block_) + offset_, size_);
   }
   friend bool operator==(const Bytes& a, const Bytes& b) { return a.view() == b.view(); }
 

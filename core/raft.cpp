@@ -29,9 +29,9 @@ std::string config_error(const RaftConfig& config) {
   if (config.heartbeat_interval <= Duration(0)) return "the heartbeat interval must be above 0";
   if (config.election_timeout_min < 2 * config.heartbeat_interval) {
     return fmt::format(
-        "the minimal election timeout ({} ns) must be at least twice the heartbeat interval "
-        "({} ns)",
-        config.election_timeout_min.count(), config.heartbeat_interval.count());
+        "the minimal election timeout ({} us) must be at least twice the heartbeat interval ({} "
+        "us)",
+        config.election_timeout_min.count() / 1000, config.heartbeat_interval.count() / 1000);
   }
   if (config.append_entry_count_max == 0) return "an append must be allowed at least one entry";
   if (config.inflight_append_count_max == 0) return "at least one append must be allowed in flight";

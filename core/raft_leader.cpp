@@ -345,8 +345,7 @@ void Raft::send_append(Progress& progress, LogIndex prev, bool with_entries) {
   if (with_entries) {
     uint64_t bytes = 0;
     LogIndex index = prev + 1;
-    request.entries.reserve(
-        std::min(log_.last_index() - prev, config_.append_entry_count_max));
+    request.entries.reserve(std::min(log_.last_index() - prev, config_.append_entry_count_max));
     while (index <= log_.last_index() && request.entries.size() < config_.append_entry_count_max) {
       const Entry& entry = log_.at(index);
       bytes += entry.data.size();

@@ -5,8 +5,9 @@
 #include <google/protobuf/text_format.h>
 
 #include <charconv>
+#include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <iterator>
 #include <string_view>
 #include <system_error>
 
@@ -53,10 +54,12 @@ std::string parse_members(const std::string& text, std::vector<PeerAddress>& mem
 }
 
 std::string load_config(const std::string& path, ServerOptions& options) {
+  std::error_code code;
+  if (std::filesystem::is_directory(path, code)) return path + " is a directory, not a file";
   std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return file ? parse_config(text.str(), path, options) : errno_text(path);
+  if (!file) return errno_text(path);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return file.bad() ? errno_text(path) : parse_config(text, path, options);
 }
 
 std::string parse_config(const std::string& text, const std::string& path, ServerOptions& options) {

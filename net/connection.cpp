@@ -142,8 +142,12 @@ std::string Connection::connect(const std::string& address) {
 }
 
 void Connection::adopt(int fd) {
-  CHECK(!is_open());
   set_stream_options(fd);
+  adopt_stream(fd);
+}
+
+void Connection::adopt_stream(int fd) {
+  CHECK(!is_open());
   fd_ = fd;
   connected_ = true;
   events_ = EPOLLIN;
@@ -239,27 +243,24 @@ void Connection::on_ready(uint32_t events) {
 void Connection::read_some() {
   // One for all connections of the thread: most of what arrives is whole frames, read in place.
   static thread_local std::string room(kReadBytes, '\0');
-  const bool in_place = in_.empty();
-  const size_t have = in_.size();
-  if (!in_place) in_.resize(have + kReadBytes);
-  std::string& buffer = in_place ? room : in_;
-  const ssize_t received = recv(fd_, buffer.data() + have, kReadBytes, 0);
-  const bool later = received < 0 && (errno == EINTR || errno == EAGAIN);
-  if (received < 0 && !later) return break_off(errno_text("recv"));
+  const ssize_t received = recv(fd_, room.data(), room.size(), 0);
+  if (received < 0 && (errno == EINTR || errno == EAGAIN)) return;
+  if (received < 0) return break_off(errno_text("recv"));
   if (received == 0) return break_off("closed by the other end");
-  const size_t bytes = have + (later ? 0 : static_cast<size_t>(received));
+  std::string_view rest(room.data(), static_cast<size_t>(received));
+  const bool in_place = in_.empty();
+  if (!in_place) rest = in_.append(rest);
   std::string error;
-  std::string_view rest = std::string_view(buffer).substr(0, bytes);
   if (!take_frames(rest, error)) return break_off(error);
   if (!is_open()) return;
   if (!reading_) rest = {};
-  if (in_place) {
-    in_.assign(rest);
-  } else if (rest.empty()) {
+  if (rest.empty()) {
     std::string().swap(in_);
+  } else if (in_place) {
+    in_.assign(rest);
   } else {
-    in_.erase(bytes);
-    in_.erase(0, bytes - rest.size());
+    in_.erase(0, in_.size() - rest.size());
+    if (in_.capacity() > in_.size() + kReadBytes) in_.shrink_to_fit();
   }
 }
 
@@ -270,9 +271,18 @@ bool Connection::take_frames(std::string_view& bytes, std::string& error) {
     const bool net = is_net_frame(bytes);
     const FrameStatus status = net ? decode_net_frame(bytes, message_, consumed, error)
                                    : decode_frame(bytes, group_, envelope_, consumed, error);
+    if (status == FrameStatus::kNeedMore && bytes.size() > frame_bytes_max_) {
+      error = fmt::format("a frame of more than {} bytes", frame_bytes_max_);
+      return false;
+    }
     if (status == FrameStatus::kNeedMore) return true;
     if (status != FrameStatus::kOk) return false;
     bytes.remove_prefix(consumed);
+    if (consumed > frame_bytes_max_) {
+      error =
+          fmt::format("a frame of {} bytes, at most {} are allowed", consumed, frame_bytes_max_);
+      return false;
+    }
     if (net) {
       owner_.on_net_message(*this, message_);
     } else {

@@ -40,9 +40,13 @@ class Connection final : private Watcher {
 
   // Begins to connect to "host:port"; empty, or what is wrong with it at once.
   std::string connect(const std::string& address);
-  // Takes over an accepted socket.
+  // Takes over an accepted TCP socket...
   void adopt(int fd);
+  // ...or any other that is connected, non-blocking, and a stream.
+  void adopt_stream(int fd);
   void close();
+  // A longer frame of the other end breaks the connection, before memory is taken for it.
+  void set_frame_bytes_max(size_t bytes) { frame_bytes_max_ = bytes; }
   // What arrives from now on, this call's batch included, is not looked at.
   void stop_reading() { reading_ = false; }
 
@@ -73,6 +77,7 @@ class Connection final : private Watcher {
   bool connected_ = false;
   bool reading_ = true;
   uint32_t events_ = 0;  // watched for
+  size_t frame_bytes_max_ = kFrameBytesMax;
 
   std::string in_;  // the beginning of a frame; an idle connection holds no memory
   std::string out_;

@@ -106,13 +106,14 @@ std::string HttpServer::start(const std::string& address) {
 
 void HttpServer::on_ready(uint32_t /*events*/) {
   const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  if (fd < 0) return;
-  const Time now = monotonic_now();
-  std::erase_if(clients_, [&](const auto& each) { return each.second->ends_at() <= now; });
-  if (clients_.size() >= kClientsMax) {
-    close(fd);
+  if (fd < 0) {
+    if (errno == EMFILE && !clients_.empty()) clients_.erase(clients_.begin());
     return;
   }
+  const Time now = monotonic_now();
+  std::erase_if(clients_, [&](const auto& each) { return each.second->ends_at() <= now; });
+  // Who keeps a connection without asking makes room for who asks.
+  if (clients_.size() >= kClientsMax) clients_.erase(clients_.begin());
   const uint64_t id = next_id_++;
   clients_.emplace(id, std::make_unique<Client>(*this, id, fd));
 }

@@ -6,10 +6,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "core/types.h"
 #include "net/loop.h"
@@ -36,7 +36,7 @@ class HttpServer final : private Watcher {
   const Handler handler_;
   int listen_fd_ = -1;
   uint64_t next_id_ = 0;
-  std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_;
+  std::map<uint64_t, std::unique_ptr<Client>> clients_;  // oldest first
 };
 
 }  // namespace tally

@@ -1,6 +1,7 @@
 #include "net/node_file.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <google/protobuf/text_format.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@
 namespace tally {
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 std::string write_durably(const std::string& path, const std::string& content) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -55,7 +56,7 @@ std::string NodeFile::load(const std::string& directory) {
 }
 
 std::string NodeFile::create(const Identity& identity, const std::string& cluster,
-                             const std::string& group) {
+                             const std::string& group, const std::vector<uint64_t>& voters) {
   CHECK(!exists());
   net::NodeFile content;
   content.set_version(kVersion);
@@ -63,14 +64,28 @@ std::string NodeFile::create(const Identity& identity, const std::string& cluste
   content.set_group(group);
   content.set_node_id(identity.node_id.value());
   content.set_directory_id(identity.directory_id);
+  content.mutable_voters()->Assign(voters.begin(), voters.end());
   return save(content);
 }
 
-std::string NodeFile::check(const Identity& identity) const {
+void NodeFile::remove() {
+  if (!exists()) return;
+  unlink((directory_ + "/NODE").c_str());
+  content_.Clear();
+}
+
+std::string NodeFile::check(const Identity& identity, const std::vector<uint64_t>& voters) const {
   const bool same = identity.node_id.value() == content_.node_id() &&
                     identity.cluster_id == name_id(content_.cluster()) &&
                     identity.group_id == name_id(content_.group());
-  if (same) return {};
+  const std::vector<uint64_t> own(content_.voters().begin(), content_.voters().end());
+  if (same && own == voters) return {};
+  if (same) {
+    return fmt::format(
+        "the data directory {} is of a group of nodes {}, --peers names {}: give all of them. (The "
+        "nodes of a group cannot be changed yet.)",
+        directory_, fmt::join(own, ", "), fmt::join(voters, ", "));
+  }
   return fmt::format(
       "the data directory {} belongs to node {} of cluster '{}', group '{}'; check --data, --id, "
       "--cluster and --group",

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/storage.h"
 #include "core/types.h"
@@ -23,10 +24,13 @@ class NodeFile {
   bool exists() const { return content_.version() != 0; }
 
   // Of a first start. Empty, or what went wrong. REQUIRES: !exists()
-  std::string create(const Identity& identity, const std::string& cluster,
-                     const std::string& group);
-  // Empty when the directory is this node's, else whose it is.
-  std::string check(const Identity& identity) const;
+  std::string create(const Identity& identity, const std::string& cluster, const std::string& group,
+                     const std::vector<uint64_t>& voters);
+  // Of a first start that failed before anybody heard of the directory.
+  void remove();
+  // Empty when the directory is this node's, and its group's voters are those; else whose it is.
+  // Until membership can change, other voters would be a second group with the same past.
+  std::string check(const Identity& identity, const std::vector<uint64_t>& voters) const;
   uint64_t directory_id() const { return content_.directory_id(); }
 
   // The log has begun: from now on an empty one means loss.

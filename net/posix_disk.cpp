@@ -149,6 +149,7 @@ bool PosixDisk::lock() {
   const int fd = openat(directory_fd_, name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   bool usable = flock(fd, LOCK_EX | LOCK_NB) == 0;
+  locked_elsewhere_ = !usable && errno == EWOULDBLOCK;
   // What a killed process left in the page cache is read by recovery, so it must be on the media.
   for (const std::string& file : usable ? list() : std::vector<std::string>()) {
     const int each = openat(directory_fd_, file.c_str(), O_RDWR | O_CLOEXEC);

@@ -45,6 +45,8 @@ class PosixDisk final : public Disk, private Watcher {
   DiskStatus read(std::string_view file, uint64_t offset, size_t length, std::string& out) override;
   // May be called again by whoever has it.
   bool lock() override;
+  // Why the last lock() failed: another process has it. Else errno tells.
+  bool is_locked_elsewhere() const { return locked_elsewhere_; }
 
   void start_read(std::string_view file, uint64_t offset, size_t length, std::string* out,
                   DiskToken token) override;
@@ -113,6 +115,7 @@ class PosixDisk final : public Disk, private Watcher {
   const int directory_fd_;
   const int event_fd_;  // readable while done_ is not empty
   int lock_fd_ = -1;
+  bool locked_elsewhere_ = false;
   DiskClient* client_ = nullptr;
   uint64_t sync_count_ = 0;
   size_t unfinished_count_ = 0;

@@ -11,8 +11,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <fstream>
+#include <thread>
 #include <utility>
 
 #include "core/check.h"
@@ -23,6 +23,7 @@ namespace {
 
 // How long a first start waits for peers that could say that this node's disk was wiped.
 constexpr Duration kAskPeersMax = std::chrono::seconds(2);
+constexpr Duration kLockWaitMax = std::chrono::seconds(1);
 
 uint64_t system_random() {
   uint64_t bits = 0;
@@ -74,6 +75,27 @@ bool is_news(NoteKind kind) {
 }
 
 bool is_log_file(const std::string& name) { return segment_number(name).has_value(); }
+
+std::vector<uint64_t> voters_of(const ServerOptions& options) {
+  std::vector<uint64_t> voters;
+  for (const PeerAddress& member : options.members) voters.push_back(member.id.value());
+  std::sort(voters.begin(), voters.end());
+  return voters;
+}
+
+// A process that was just killed may hold its lock for a moment yet.
+std::string lock_directory(PosixDisk& disk, const std::string& path) {
+  const Time until = monotonic_now() + kLockWaitMax;
+  for (;;) {
+    if (disk.lock()) return {};
+    if (!disk.is_locked_elsewhere()) return errno_text(path + ": its files cannot be opened");
+    if (monotonic_now() >= until) {
+      return fmt::format(
+          "the data directory {} is in use by another process (its file LOCK is locked)", path);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
 
 }  // namespace
 
@@ -136,7 +158,7 @@ NodeConfig node_config(const ServerOptions& options, const Identity& identity) {
 }
 
 Server::Server(const ServerOptions& options, Reload reload)
-    : options_(options), reload_(std::move(reload)) {
+    : options_(options), reload_(std::move(reload)), log_(options.id) {
   const std::string error = options_error(options_);
   CHECK(error.empty(), "{}", error);
 }
@@ -159,33 +181,41 @@ std::string Server::run() {
   CHECK(signal_fd_ >= 0, "{}", errno_text("signalfd"));
   loop_.watch(signal_fd_, EPOLLIN, *this);
 
+  const bool had_past = access((options_.data_directory + "/NODE").c_str(), F_OK) == 0;
+  const std::string error = start();
+  if (!error.empty()) {
+    // Nobody has heard of this directory: it is as if it had never been.
+    const bool unknown = transport_ == nullptr || !transport_->has_reached_any();
+    if (!had_past && unknown) node_file_.remove();
+    return error;
+  }
+  while (!stopping_ && failure_.empty()) turn();
+  if (failure_.empty()) log("info", "stopped");
+  return failure_;
+}
+
+std::string Server::start() {
   std::string error = open_directory();
   if (error.empty()) error = start_transport();
   if (error.empty() && first_start_) error = ask_peers();
   if (error.empty() && !stopping_) error = start_node();
-  if (!error.empty()) return error;
-  while (!stopping_ && failure_.empty()) turn();
-  if (failure_.empty()) log("info", "stopped");
-  return failure_;
+  return error;
 }
 
 std::string Server::open_directory() {
   std::string error;
   disk_ = PosixDisk::open(loop_, options_.data_directory, error);
   if (disk_ == nullptr) return error;
-  if (!disk_->lock()) {
-    return fmt::format(
-        "the data directory {} is in use by another process (its file LOCK is locked), or its "
-        "files cannot be opened",
-        options_.data_directory);
-  }
+  error = lock_directory(*disk_, options_.data_directory);
+  if (!error.empty()) return error;
   error = node_file_.load(options_.data_directory);
   if (!error.empty()) return error;
   identity_ = {name_id(options_.cluster), name_id(options_.group), options_.id,
                system_random() | 1};
   if (node_file_.exists()) {
-    error = node_file_.check(identity_);
+    error = node_file_.check(identity_, voters_of(options_));
     if (!error.empty()) return error;
+    first_start_ = !node_file_.log_began();
     identity_.directory_id = node_file_.directory_id();
     if (options_.bootstrap) log("info", "bootstrap ignored: the data directory has a past");
     return check_log();
@@ -204,8 +234,13 @@ std::string Server::open_directory() {
         "back its data directory: with an empty one it must not vote",
         options_.data_directory);
   }
+  if (!files.empty()) {
+    return fmt::format(
+        "{} is not empty: it has {}, which is nothing of Tally's. Give a directory of its own",
+        options_.data_directory, files.front());
+  }
   first_start_ = true;
-  return node_file_.create(identity_, options_.cluster, options_.group);
+  return node_file_.create(identity_, options_.cluster, options_.group, voters_of(options_));
 }
 
 // A log that has begun is not empty, unless somebody removed it.
@@ -286,7 +321,8 @@ void Server::turn() {
       failure_ = fmt::format("the node stops: {}", node_->message());
       return;
     }
-    failure_ = after_step();
+    const std::string error = after_step();
+    if (failure_.empty()) failure_ = error;
     if (!failure_.empty()) return;
     if (handing_over_ && node_->raft().transfer_to() == kNoNode) stopping_ = true;
   }
@@ -300,8 +336,9 @@ std::string Server::after_step() {
   for (const Note& note : node_->last_notes()) {
     if (is_news(note.kind)) log("info", note_text(note));
   }
-  if (!node_file_.log_began() && node_->durable_number() > 0) return node_file_.set_log_began();
-  return {};
+  if (node_file_.log_began() || node_->durable_number() == 0) return {};
+  first_start_ = false;
+  return node_file_.set_log_began();
 }
 
 void Server::send(Envelope&& envelope) {
@@ -336,9 +373,19 @@ std::string Server::on_transfer_command(NodeId to) {
   return {};
 }
 
-void Server::on_refused_as_wiped(const std::string& error) { failure_ = error; }
+// A node that never was of a group, and that most of the others do not take for one of theirs, has
+// wrong flags. One that runs goes on whatever a stranger says.
+void Server::on_refused(NodeId peer, net::Refusal refusal, const std::string& error) {
+  if (!failure_.empty()) return;
+  if (refusal == net::REFUSAL_OTHER_DIRECTORY) failure_ = error;
+  if (!first_start_ || refusal == net::REFUSAL_TOO_MANY) return;
+  if (std::find(refused_by_.begin(), refused_by_.end(), peer) == refused_by_.end()) {
+    refused_by_.push_back(peer);
+  }
+  if (2 * refused_by_.size() > options_.members.size() - 1) failure_ = error;
+}
 
-void Server::on_transport_event(const std::string& text) { log("info", text); }
+void Server::on_transport_event(const std::string& text) { log_.event(text); }
 
 void Server::on_ready(uint32_t /*events*/) {
   signalfd_siginfo info{};
@@ -437,18 +484,6 @@ std::string Server::serve_http(std::string_view path, int& code) {
   }
   code = 404;
   return "there are /metrics, /healthz and /readyz\n";
-}
-
-// One line: time, level, node, what happened.
-void Server::log(std::string_view level, const std::string& text) const {
-  timespec at{};
-  clock_gettime(CLOCK_REALTIME, &at);
-  tm parts{};
-  gmtime_r(&at.tv_sec, &parts);
-  char day[32];
-  std::strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &parts);
-  fmt::print(stderr, "{}.{:03}Z {} node={} {}\n", day, at.tv_nsec / 1'000'000, level,
-             options_.id.value(), text);
 }
 
 }  // namespace tally

@@ -14,6 +14,7 @@
 
 #include "core/node.h"
 #include "net/http.h"
+#include "net/logger.h"
 #include "net/loop.h"
 #include "net/metrics.h"
 #include "net/node_file.h"
@@ -80,12 +81,13 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   void on_status_request(net::Status& status) override;
   std::string on_snapshot_command() override;
   std::string on_transfer_command(NodeId to) override;
-  void on_refused_as_wiped(const std::string& error) override;
+  void on_refused(NodeId peer, net::Refusal refusal, const std::string& error) override;
   void on_transport_event(const std::string& text) override;
   void on_ready(uint32_t events) override;  // a signal
   void stop();
   void reload();
 
+  std::string start();
   std::string open_directory();
   std::string check_log();
   std::string start_transport();
@@ -94,12 +96,13 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   void turn();
   std::string after_step();
   void describe();
-  void log(std::string_view level, const std::string& text) const;
+  void log(std::string_view level, std::string_view text) { log_.line(level, text); }
   std::string serve_http(std::string_view path, int& code);
 
   ServerOptions options_;
   const Reload reload_;
   const Time started_at_ = monotonic_now();
+  Logger log_;
   Loop loop_;
   int signal_fd_ = -1;
   bool handing_over_ = false;  // stops once it leads no longer
@@ -109,8 +112,9 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   std::unique_ptr<PosixDisk> disk_;
   NodeFile node_file_;
   Identity identity_;
-  bool first_start_ = false;
-  bool started_ = false;  // the node takes part
+  std::vector<NodeId> refused_by_;  // at the first start
+  bool first_start_ = false;        // nothing of the log was durable yet
+  bool started_ = false;            // the node takes part
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<Wal> wal_;
   std::unique_ptr<Node> node_;

@@ -1,5 +1,6 @@
 #include "net/transport.h"
 
+#include <fmt/ranges.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +21,14 @@ constexpr Duration kHandshakeTimeout = seconds(1);
 constexpr Duration kRetryMin = milliseconds(20);
 constexpr Duration kRetryMax = milliseconds(1000);
 constexpr int kAcceptsPerTurn = 64;
+constexpr Duration kAcceptRetry = milliseconds(100);
+// Connections that have not said yet who they are; the oldest makes room.
+constexpr size_t kStrangersMax = 128;
+constexpr size_t kConnectionsPerMemberMax = 8;
+// A client that waits for less is not cut off for the sake of all.
+constexpr size_t kLeftBytesMin = size_t{64} << 10;
+// A client sends a handshake, requests and commands: nothing with entries behind it.
+constexpr size_t kClientFrameBytesMax = kFrameHeaderBytes + kFrameBodyBytesMax;
 
 constexpr uint64_t kLinkTag = uint64_t{1} << 63;
 
@@ -40,6 +49,8 @@ Transport::Transport(Loop& loop, const TransportConfig& config, NodeFile& node_f
       group_{config.identity.cluster_id, config.identity.group_id},
       node_file_(node_file),
       owner_(owner) {
+  for (const PeerAddress& member : config_.members) voters_.push_back(member.id.value());
+  std::sort(voters_.begin(), voters_.end());
   for (const PeerAddress& member : config_.members) {
     if (member.id == config_.identity.node_id) continue;
     Peer& peer = peers_.emplace_back();
@@ -107,17 +118,48 @@ void Transport::flush() {
     if (!inbound.connection->flush()) continue;
     if (inbound.last_words) {
       doom(inbound);
-    } else if (inbound.connection->queued_bytes() > config_.client_queue_bytes_max) {
-      ++cut_off_count_;
-      owner_.on_transport_event(
-          fmt::format("client cut off: it does not read its answers queued_bytes={}",
-                      inbound.connection->queued_bytes()));
-      doom(inbound);
+    } else {
+      account(inbound);
     }
   }
   dirty_.clear();
-  for (const uint64_t endpoint : doomed_) inbound_.erase(endpoint);
+  drop_doomed();
+}
+
+void Transport::drop_doomed() {
+  for (const uint64_t endpoint : doomed_) forget(endpoint);
   doomed_.clear();
+}
+
+// Cuts off a client that lets too much lie, by itself or together with the others.
+void Transport::account(Inbound& inbound) {
+  const size_t left = inbound.connection->queued_bytes();
+  left_bytes_ += left - inbound.left_bytes;
+  inbound.left_bytes = left;
+  if (left_bytes_ > config_.all_clients_queue_bytes_max) {
+    left_bytes_ = 0;  // some have read on since they were asked
+    for (auto& [endpoint, each] : inbound_) {
+      each.left_bytes = each.connection->queued_bytes();
+      left_bytes_ += each.left_bytes;
+    }
+  }
+  const bool too_much = left > config_.client_queue_bytes_max ||
+                        (left > kLeftBytesMin && left_bytes_ > config_.all_clients_queue_bytes_max);
+  if (!too_much) return;
+  ++cut_off_count_;
+  owner_.on_transport_event(
+      fmt::format("client cut off: it does not read its answers queued_bytes={}", left));
+  doom(inbound);
+}
+
+void Transport::forget(uint64_t endpoint) {
+  const auto found = inbound_.find(endpoint);
+  if (found == inbound_.end()) return;
+  const Inbound& inbound = found->second;
+  if (!inbound.greeted) std::erase(strangers_, endpoint);
+  if (inbound.greeted && inbound.peer == kNoNode) --client_count_;
+  left_bytes_ -= inbound.left_bytes;
+  inbound_.erase(found);
 }
 
 void Transport::mark_dirty(Inbound& inbound) {
@@ -159,9 +201,13 @@ void Transport::on_time(Time now) {
       }
     }
   }
-  for (auto& [endpoint, inbound] : inbound_) {
-    if (!inbound.greeted && now >= inbound.greet_by && inbound.connection->is_open()) doom(inbound);
+  for (const uint64_t endpoint : strangers_) {
+    Inbound& inbound = inbound_.at(endpoint);
+    if (now >= inbound.greet_by && inbound.connection->is_open()) doom(inbound);
   }
+  if (now < accept_at_) return;
+  accept_at_ = kNever;
+  loop_.rewatch(listen_fd_, EPOLLIN, *this);
 }
 
 Time Transport::deadline() const {
@@ -171,9 +217,8 @@ Time Transport::deadline() const {
       deadline = std::min(deadline, link.connection->is_open() ? link.give_up_at : link.retry_at);
     }
   }
-  // Coarse, so that ten thousand connections cost nothing each turn.
-  if (!inbound_.empty()) deadline = std::min(deadline, now_ + seconds(1));
-  return deadline;
+  if (!strangers_.empty()) deadline = std::min(deadline, inbound_.at(strangers_.front()).greet_by);
+  return std::min(deadline, accept_at_);
 }
 
 void Transport::fail_link(Peer& peer, Link& link, const std::string& why) {
@@ -209,6 +254,7 @@ void Transport::on_connected(Connection& connection) {
   hello.set_node_id(config_.identity.node_id.value());
   hello.set_directory_id(config_.identity.directory_id);
   hello.set_wanted_node_id(peer.id.value());
+  for (const uint64_t voter : voters_) hello.add_voters(voter);
   connection.queue(message);
 }
 
@@ -216,7 +262,7 @@ void Transport::on_hello_reply(Peer& peer, Link& link, const net::HelloReply& re
   if (reply.refusal() != net::REFUSAL_NONE) {
     link.connection->close();
     fail_link(peer, link, fmt::format("refused: {}", reply.error()));
-    if (reply.refusal() == net::REFUSAL_OTHER_DIRECTORY) owner_.on_refused_as_wiped(reply.error());
+    owner_.on_refused(peer.id, reply.refusal(), reply.error());
     return;
   }
   const uint64_t known = node_file_.peer_directory_id(peer.id);
@@ -233,6 +279,7 @@ void Transport::on_hello_reply(Peer& peer, Link& link, const net::HelloReply& re
     fail_link(peer, link, error);
     return;
   }
+  reached_any_ = true;
   link.ready = true;
   link.give_up_at = kNever;
   link.failure_count = 0;
@@ -253,15 +300,24 @@ bool Transport::has_tried_all() const {
 void Transport::on_ready(uint32_t /*events*/) {
   for (int i = 0; i < kAcceptsPerTurn; ++i) {
     const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) return;  // none, or out of descriptors: those that wait are looked at again
-    accept_one(fd);
+    if (fd >= 0) {
+      accept_one(fd);
+      continue;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      // Those who wait would be told of at once, again and again.
+      loop_.rewatch(listen_fd_, 0, *this);
+      accept_at_ = monotonic_now() + kAcceptRetry;
+    }
+    return;
   }
 }
 
 void Transport::accept_one(int fd) {
-  if (inbound_.size() >= config_.connection_count_max) {
-    close(fd);
-    return;
+  if (strangers_.size() >= kStrangersMax) {
+    Inbound& oldest = inbound_.at(strangers_.front());
+    if (oldest.connection->is_open()) doom(oldest);
+    drop_doomed();
   }
   const uint64_t endpoint = next_endpoint_++;
   Inbound& inbound = inbound_[endpoint];
@@ -269,7 +325,21 @@ void Transport::accept_one(int fd) {
   inbound.connection = std::make_unique<Connection>(loop_, self, group_, endpoint);
   now_ = monotonic_now();
   inbound.greet_by = now_ + kHandshakeTimeout;
+  inbound.connection->set_frame_bytes_max(kClientFrameBytesMax);
   inbound.connection->adopt(fd);
+  strangers_.push_back(endpoint);
+}
+
+// A member needs two connections; what it had before may not be known to be dead yet.
+void Transport::limit_member(NodeId member) {
+  size_t count = 0;
+  Inbound* oldest = nullptr;
+  for (auto& [endpoint, inbound] : inbound_) {
+    if (!inbound.greeted || inbound.peer != member || !inbound.connection->is_open()) continue;
+    ++count;
+    if (oldest == nullptr || endpoint < oldest->connection->tag()) oldest = &inbound;
+  }
+  if (count > kConnectionsPerMemberMax) doom(*oldest);
 }
 
 // Whether the other end may speak; the reply says why not.
@@ -306,7 +376,12 @@ net::HelloReply Transport::judge(const net::Hello& hello) {
                   fmt::format("node {} was wanted, this is node {}; check --peers",
                               hello.wanted_node_id(), config_.identity.node_id.value()));
   }
-  if (hello.node_id() == 0) return reply;
+  if (hello.node_id() == 0) {
+    if (client_count_ < config_.connection_count_max) return reply;
+    return refuse(net::REFUSAL_TOO_MANY,
+                  fmt::format("node {} has all the {} clients it may have; try another node",
+                              config_.identity.node_id.value(), client_count_));
+  }
   const NodeId id(hello.node_id());
   const bool member =
       std::any_of(peers_.begin(), peers_.end(), [&](const Peer& peer) { return peer.id == id; });
@@ -315,6 +390,13 @@ net::HelloReply Transport::judge(const net::Hello& hello) {
                   fmt::format("node {} does not know a node {}; check --peers and --id",
                               config_.identity.node_id.value(), hello.node_id()));
   }
+  if (!std::equal(voters_.begin(), voters_.end(), hello.voters().begin(), hello.voters().end())) {
+    return refuse(net::REFUSAL_OTHER_VOTERS,
+                  fmt::format("node {} has a group of nodes {}, node {} one of nodes {}; give all "
+                              "of them the same --peers",
+                              hello.node_id(), fmt::join(hello.voters(), ", "),
+                              config_.identity.node_id.value(), fmt::join(voters_, ", ")));
+  }
   const uint64_t known = node_file_.peer_directory_id(id);
   if (known == 0) {
     const std::string error = node_file_.remember_peer(id, hello.directory_id());
@@ -322,11 +404,12 @@ net::HelloReply Transport::judge(const net::Hello& hello) {
   } else if (known != hello.directory_id()) {
     return refuse(
         net::REFUSAL_OTHER_DIRECTORY,
-        fmt::format("node {} knows node {} with another data directory ({:016x}, not {:016x}): its "
-                    "disk was wiped or replaced, and it must not vote as if it had a past. Bring "
-                    "back the old data directory",
-                    config_.identity.node_id.value(), hello.node_id(), known,
-                    hello.directory_id()));
+        fmt::format(
+            "node {0} knows node {1} with another data directory ({2:016x}, not {3:016x}): its "
+            "disk was wiped or replaced, and it must not vote as if it had a past. Bring "
+            "back the old data directory. (Or if this is its first: stop node {0}, and remove "
+            "peer {1} from the file NODE there)",
+            config_.identity.node_id.value(), hello.node_id(), known, hello.directory_id()));
   }
   return reply;
 }
@@ -338,6 +421,13 @@ void Transport::on_hello(Inbound& inbound, const net::Hello& hello) {
   if (message.hello_reply().refusal() == net::REFUSAL_NONE) {
     inbound.greeted = true;
     inbound.peer = NodeId(hello.node_id());
+    std::erase(strangers_, inbound.connection->tag());
+    if (inbound.peer == kNoNode) {
+      ++client_count_;
+    } else {
+      inbound.connection->set_frame_bytes_max(kFrameBytesMax);
+      limit_member(inbound.peer);
+    }
     return;
   }
   owner_.on_transport_event(
@@ -417,7 +507,7 @@ void Transport::on_broken(Connection& connection, const std::string& why) {
   if (!found->second.greeted || why != "closed by the other end") {
     owner_.on_transport_event(fmt::format("connection lost error=\"{}\"", why));
   }
-  inbound_.erase(found);
+  forget(connection.tag());
 }
 
 void Transport::add_status(net::Status& status) const {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,10 +40,11 @@ struct TransportConfig {
   Identity identity;
   std::vector<PeerAddress> members;  // this node included
   std::string listen;
-  uint64_t seed = 0;  // of the jitter of reconnecting
-  size_t connection_count_max = 20'000;
+  uint64_t seed = 0;                     // of the jitter of reconnecting
+  size_t connection_count_max = 20'000;  // of clients; members always get in
   size_t peer_queue_bytes_max = size_t{16} << 20;
   size_t client_queue_bytes_max = size_t{4} << 20;
+  size_t all_clients_queue_bytes_max = size_t{256} << 20;
 };
 
 class TransportOwner {
@@ -54,8 +56,9 @@ class TransportOwner {
   // Empty when accepted.
   virtual std::string on_snapshot_command() = 0;
   virtual std::string on_transfer_command(NodeId to) = 0;
-  // Peers know this node with another data directory: it must not take part.
-  virtual void on_refused_as_wiped(const std::string& error) = 0;
+  // A peer takes no messages of this node, and why. REFUSAL_OTHER_DIRECTORY: it knows this node
+  // with another data directory, so it must not take part.
+  virtual void on_refused(NodeId peer, net::Refusal refusal, const std::string& error) = 0;
   // For the log: "event key=value ...".
   virtual void on_transport_event(const std::string& text) = 0;
 };
@@ -80,6 +83,8 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
 
   // Every peer was reached, or could not be, at least once.
   bool has_tried_all() const;
+  // A peer has taken this node's handshake.
+  bool has_reached_any() const { return reached_any_; }
   void add_status(net::Status& status) const;
   size_t connection_count() const { return inbound_.size(); }
   uint64_t cut_off_count() const { return cut_off_count_; }
@@ -108,6 +113,7 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
     NodeId peer;  // kNoNode: a client
     Time greet_by;
     bool dirty = false;
+    size_t left_bytes = 0;    // queued, after the last flush
     bool last_words = false;  // closed once they have left
   };
 
@@ -118,6 +124,10 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   void on_broken(Connection& connection, const std::string& why) override;
 
   void accept_one(int fd);
+  void limit_member(NodeId member);
+  void drop_doomed();
+  void account(Inbound& inbound);
+  void forget(uint64_t endpoint);
   void on_hello(Inbound& inbound, const net::Hello& hello);
   net::HelloReply judge(const net::Hello& hello);
   void on_hello_reply(Peer& peer, Link& link, const net::HelloReply& reply);
@@ -132,14 +142,20 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   Loop& loop_;
   const TransportConfig config_;
   const GroupId group_;
+  std::vector<uint64_t> voters_;  // ids of all members, ascending
   NodeFile& node_file_;
   TransportOwner& owner_;
   int listen_fd_ = -1;
-  Time now_;  // when this was last asked; never much older than deadline()
+  Time accept_at_ = kNever;  // when out of descriptors: then again
+  Time now_;                 // when this was last asked; never much older than deadline()
 
   std::vector<Peer> peers_;
   std::unordered_map<uint64_t, Inbound> inbound_;  // by endpoint
   uint64_t next_endpoint_ = kFirstClient.value();
+  std::deque<uint64_t> strangers_;  // inbound connections before their handshake, oldest first
+  size_t client_count_ = 0;         // after it, of clients
+  size_t left_bytes_ = 0;           // of all inbound connections
+  bool reached_any_ = false;
   std::vector<uint64_t> dirty_;   // inbound connections with something queued
   std::vector<uint64_t> doomed_;  // closed, to be dropped
   uint64_t cut_off_count_ = 0;

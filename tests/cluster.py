@@ -43,10 +43,11 @@ def free_ports(count):
 
 class Cluster:
     def __init__(self, binaries, nodes=3, proxied=False, flags=(), environment=None,
-                 forgetful=None, wired=False, small_disks=False):
+                 forgetful=None, wired=False, small_disks=False, entry=()):
         self.binaries = pathlib.Path(binaries)
         self.ids = list(range(1, nodes + 1))
         self.flags = list(flags)
+        self.entry = list(entry)  # what the command of a node begins with
         self.forgetful = forgetful  # the power-loss layer, when one is wanted
         self.environment = dict(os.environ, **(environment or {}))
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="tally-cluster-"))
@@ -115,7 +116,7 @@ class Cluster:
 
     def command(self, node, *more):
         entry = self.wires.entry(node) if self.wires else []
-        return [*entry, str(self.binaries / "tallyd"), "--id", str(node), "--data",
+        return [*entry, *self.entry, str(self.binaries / "tallyd"), "--id", str(node), "--data",
                 str(self.data(node)), "--peers", self.peers(node), "--bootstrap",
                 "--metrics-listen", f"{self.host(node)}:{self.metrics_ports[node]}", *self.flags,
                 *more]

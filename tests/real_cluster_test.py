@@ -134,6 +134,10 @@ def test_tells_about_itself():
         for stage in ("proposed", "durable", "replicated", "committed", "applied", "replied"):
             counted = f'tally_stage_seconds_count{{stage="{stage}"}} '
             expect(counted in text and counted + "0\n" not in text, f"{stage}: {text}")
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(70)]
+        expect(http(port, "/healthz")[0] == 200, "who asks nothing stands in nobody's way")
+        for each in idle:
+            each.close()
         followers = [node for node in cluster.ids if node != leader]
         for node in followers:
             cluster.kill(node)
@@ -212,6 +216,8 @@ def refused_start(arguments, words, code=3, setup=None):
         expect(done.returncode == code, f"{arguments}: exit {done.returncode}: {done.stderr}")
         for word in words:
             expect(word in last, f"{arguments}: '{word}' is not in: {last}")
+        left = {each.name for each in data.iterdir()} if data.is_dir() else set()
+        expect(setup is not None or left <= {"LOCK"}, f"{arguments}: left behind: {left}")
 
 
 def test_refuses_to_start():
@@ -223,6 +229,9 @@ def test_refuses_to_start():
     refused_start(good[:5] + ["1=nonsense"], ["HOST:PORT"], code=2)
     refused_start(good + ["--heartbeat-ms", "5000"], ["heartbeat"], code=2)
     refused_start(good + ["--no-such-flag"], ["no-such-flag"], code=2)
+    for number in ("-1", "0", "010", "1e3", "99999999999999999"):
+        refused_start(good + ["--election-timeout-ms", number], [f"'{number}' is no number"], code=2)
+    refused_start(good + ["--config", "/"], ["is a directory"], code=2)
     refused_start(["--id", "1", "--data", "DATA/x/y", "--peers", f"1=127.0.0.1:{port}"],
                   ["cannot create"])
     refused_start(good + ["--bootstrap"], ["cannot use"], setup=lambda data: data.write_text("x"))
@@ -233,10 +242,11 @@ def test_refuses_to_start():
             (data / "NODE").write_text(text)
         return write
 
-    mine = 'version: 1 cluster: "tally" group: "counter" node_id: 1 directory_id: 7 '
+    mine = 'version: 2 cluster: "tally" group: "counter" node_id: 1 directory_id: 7 voters: 1 '
+    refused_start(good, ["nodes 1, 2", "--peers names 1"], setup=node_file(mine + "voters: 2"))
     refused_start(good, ["belongs to node 2"], setup=node_file(mine.replace("id: 1", "id: 2", 1)))
     refused_start(good, ["cluster 'other'"], setup=node_file(mine.replace("tally", "other")))
-    refused_start(good, ["format 9"], setup=node_file(mine.replace("version: 1", "version: 9")))
+    refused_start(good, ["format 9"], setup=node_file(mine.replace("version: 2", "version: 9")))
     refused_start(good, ["damaged"], setup=node_file("version: \x00"))
     refused_start(good, ["is gone"], setup=node_file(mine + "log_began: true"))
 
@@ -244,6 +254,11 @@ def test_refuses_to_start():
         data.mkdir()
         (data / "wal-0000000000000001").write_text("x")
     refused_start(good + ["--bootstrap"], ["no file NODE"], setup=log_without_owner)
+
+    def photo(data):
+        data.mkdir()
+        (data / "photo.jpg").write_text("x")
+    refused_start(good + ["--bootstrap"], ["not empty", "photo.jpg"], setup=photo)
 
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", other))
@@ -263,6 +278,12 @@ def test_a_wiped_node_stays_out():
         process = cluster.processes.pop(wiped)
         expect(process.wait(timeout=20) == 3, "it must not take part")
         expect("wiped" in cluster.log(wiped), cluster.log(wiped))
+        # Nor when it is started again, as supervisors do, nor as a node of another cluster.
+        for flags in ((), ("--cluster", "other")):
+            cluster.start(wiped, *flags)
+            process = cluster.processes.pop(wiped)
+            expect(process.wait(timeout=20) == 3, f"it must not take part: {cluster.log(wiped)}")
+        expect("cluster 'other'" in cluster.log(wiped), cluster.log(wiped))
         # And the directory of a running node is its alone.
         done = subprocess.run(cluster.command(leader), capture_output=True, text=True, timeout=20,
                               check=False)
@@ -303,6 +324,46 @@ def test_bytes_of_any_kind_do_no_harm():
         for connection in slow:
             connection.close()
         cluster.assert_running()
+
+
+def test_a_log_that_nobody_takes_stops_nobody():
+    for how in ("2>/dev/full", "2>&-", "2>&1 | sleep 60"):
+        with Cluster(BIN, nodes=1, flags=FAST, entry=("sh", "-c", f'exec "$0" "$@" {how}')) as one:
+            one.wait_leader()
+            for _ in range(600):
+                with socket.create_connection(("127.0.0.1", one.ports[1]), timeout=5) as junk:
+                    junk.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            expect(one.ctl("inc", "hits").stdout == "1\n", how)
+            if "|" not in how:
+                one.stop(1)
+            else:
+                subprocess.run(["pkill", "-f", str(one.data(1))], check=False)
+
+
+def test_clients_leave_room_for_peers():
+    # So few descriptors that each node has room for 12 clients.
+    with Cluster(BIN, flags=FAST, entry=("prlimit", "--nofile=332")) as cluster:
+        leader = cluster.wait_leader()
+        load = subprocess.Popen(
+            [str(BIN / "tallyctl"), "--peers", cluster.peers(), "bench", "--clients", "60",
+             "--seconds", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            time.sleep(1)
+            behind = next(node for node in cluster.ids if node != leader)
+            cluster.kill(behind)
+            cluster.start(behind)
+            cluster.kill(leader)
+            until = time.monotonic() + 20
+            while "follows" not in cluster.log(behind) and "elected" not in cluster.log(behind):
+                expect(time.monotonic() < until, f"no leader: {cluster.log(behind)[-2000:]}")
+                time.sleep(0.1)
+        finally:
+            load.kill()
+            load.wait()
+    cluster.entry = ["prlimit", "--nofile=64"]
+    done = subprocess.run(cluster.command(1), capture_output=True,
+                          text=True, timeout=20, check=False)
+    expect(done.returncode == 3 and "ulimit -n" in done.stderr, done.stderr)
 
 
 def test_a_cut_leader_serves_nothing():

@@ -302,7 +302,9 @@ class Owner final : public TransportOwner {
   void on_status_request(net::Status&) override {}
   std::string on_snapshot_command() override { return {}; }
   std::string on_transfer_command(NodeId) override { return {}; }
-  void on_refused_as_wiped(const std::string& error) override { wiped = error; }
+  void on_refused(NodeId, net::Refusal refusal, const std::string& error) override {
+    if (refusal == net::REFUSAL_OTHER_DIRECTORY) wiped = error;
+  }
   void on_transport_event(const std::string& text) override { events.push_back(text); }
 
   std::vector<Envelope> received;

@@ -1,14 +1,19 @@
 // tallyd: one node of a Tally cluster. `tallyd --help` lists its flags; README.md has a session.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <string>
 
 #include "net/config.h"
+#include "net/logger.h"
 #include "net/server.h"
 #include "tally_commit.h"
 
@@ -18,6 +23,11 @@ namespace {
 constexpr int kExitOk = 0;
 constexpr int kExitUsage = 2;
 constexpr int kExitEnvironment = 3;
+
+// Whether it can be written or not.
+void say(const std::string& text) {
+  std::fputs(fmt::format("tallyd: {}\n", printable(text)).c_str(), stderr);
+}
 
 struct Flags {
   std::string config;
@@ -35,10 +45,27 @@ struct Flags {
   uint64_t snapshot_log_bytes = 0;
 };
 
+// A decimal number within the range, written as one.
+CLI::Validator number(uint64_t least, uint64_t most) {
+  const auto check = [least, most](const std::string& text) -> std::string {
+    uint64_t value = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, code] = std::from_chars(text.data(), end, value);
+    const bool plain = stop == end && (text.size() == 1 || text.front() != '0');
+    if (code == std::errc() && plain && value >= least && value <= most) return {};
+    return fmt::format("'{}' is no number from {} to {}", text, least, most);
+  };
+  return CLI::Validator(check, "");
+}
+
+constexpr uint64_t kMsMax = 3'600'000;
+
 void add_flags(CLI::App& app, Flags& flags) {
   app.add_option("--config", flags.config, "Text-format protobuf (net/config.proto); flags win")
       ->type_name("FILE");
-  app.add_option("--id", flags.id, "This node's number, from 1 up")->type_name("N");
+  app.add_option("--id", flags.id, "This node's number, from 1 up")
+      ->type_name("N")
+      ->check(number(1, kFirstClient.value() - 1));
   app.add_option("--data", flags.data, "Data directory; created when its parent is there")
       ->type_name("DIR");
   app.add_option("--cluster", flags.cluster, "The cluster's name [tally]")->type_name("NAME");
@@ -56,11 +83,15 @@ void add_flags(CLI::App& app, Flags& flags) {
   app.add_flag("--join", flags.join, "Start empty as a member to be added; not possible yet");
   app.add_option("--election-timeout-ms", flags.election_timeout_ms,
                  "Drawn between this and twice this [1000]")
-      ->type_name("MS");
-  app.add_option("--heartbeat-ms", flags.heartbeat_ms, "[100]")->type_name("MS");
+      ->type_name("MS")
+      ->check(number(1, kMsMax));
+  app.add_option("--heartbeat-ms", flags.heartbeat_ms, "[100]")
+      ->type_name("MS")
+      ->check(number(1, kMsMax));
   app.add_option("--snapshot-log-bytes", flags.snapshot_log_bytes,
                  "Take a snapshot when so much was applied since the last one [64 MiB]")
-      ->type_name("BYTES");
+      ->type_name("BYTES")
+      ->check(number(1, uint64_t{1} << 50));
 }
 
 // Empty, or what is wrong.
@@ -88,7 +119,20 @@ std::string take(const Flags& flags, ServerOptions& options) {
   return options_error(options);
 }
 
-// As many connections as the system allows. Returns how many that is.
+// Descriptors that are not for clients: members and those who have not said who they are, metrics,
+// the log's files.
+constexpr size_t kOwnDescriptors = 320;
+
+// A closed stderr would become the number of the next file, and lines would be written into it.
+void occupy_standard_descriptors() {
+  for (int fd = open("/dev/null", O_RDWR); fd >= 0; fd = open("/dev/null", O_RDWR)) {
+    if (fd <= STDERR_FILENO) continue;
+    close(fd);
+    return;
+  }
+}
+
+// As many descriptors as the system allows. Returns how many that is.
 size_t raise_descriptor_limit() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
@@ -102,11 +146,14 @@ size_t raise_descriptor_limit() {
 std::string make_options(const Flags& flags, size_t descriptor_limit, ServerOptions& options) {
   options.commit = commit_id();
   const std::string error = take(flags, options);
-  options.connection_count_max = std::min(options.connection_count_max, descriptor_limit - 64);
+  options.connection_count_max =
+      std::min(options.connection_count_max, descriptor_limit - kOwnDescriptors);
   return error;
 }
 
 int run(int argc, char** argv) {
+  occupy_standard_descriptors();
+  std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"tallyd: one node of a Tally cluster", "tallyd"};
   app.set_version_flag("--version", fmt::format("tallyd, commit {}", commit_id()));
   Flags flags;
@@ -115,14 +162,19 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
-    fmt::print(stderr, "tallyd: {}; tallyd --help lists the flags\n", error.what());
+    say(fmt::format("{}; tallyd --help lists the flags", error.what()));
     return kExitUsage;
   }
   ServerOptions options;
   const size_t descriptor_limit = raise_descriptor_limit();
+  if (descriptor_limit <= kOwnDescriptors) {
+    say(fmt::format("{} open files are allowed (ulimit -n), at least {} are needed",
+                    descriptor_limit, kOwnDescriptors + 1));
+    return kExitEnvironment;
+  }
   const std::string error = make_options(flags, descriptor_limit, options);
   if (!error.empty()) {
-    fmt::print(stderr, "tallyd: {}\n", error);
+    say(error);
     return kExitUsage;
   }
   sigset_t signals;
@@ -133,7 +185,7 @@ int run(int argc, char** argv) {
                 [&](ServerOptions& fresh) { return make_options(flags, descriptor_limit, fresh); });
   const std::string failure = server.run();
   if (failure.empty()) return kExitOk;
-  fmt::print(stderr, "tallyd: {}\n", failure);
+  say(failure);
   return kExitEnvironment;
 }
 

@@ -1,0 +1,87 @@
+// What a connection takes from the other end, and what the log makes of foreign words.
+#include "net/connection.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/logger.h"
+
+namespace tally {
+namespace {
+
+constexpr GroupId kGroup{.cluster_id = 7, .group_id = 9};
+
+class ConnectionTest : public testing::Test, protected ConnectionOwner {
+ protected:
+  ConnectionTest() {
+    int ends[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    other_end_ = ends[1];
+    connection_.emplace(loop_, *this, kGroup, 1);
+    // Of a stream socket that is no TCP, so without its options.
+    connection_->adopt_stream(ends[0]);
+  }
+  ~ConnectionTest() override { close(other_end_); }
+
+  void on_connected(Connection&) override {}
+  void on_frame(Connection&, Envelope& envelope) override { frames_.push_back(envelope); }
+  void on_net_message(Connection&, const net::NetMessage&) override {}
+  void on_broken(Connection&, const std::string& why) override { broken_ = why; }
+
+  void say(std::string_view bytes) {
+    ASSERT_EQ(send(other_end_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+    loop_.turn(monotonic_now());
+  }
+  static std::string append_of(size_t bytes) {
+    AppendRequest append;
+    Entry entry;
+    entry.index = LogIndex(1);
+    entry.type = EntryType::kCommand;
+    entry.data = Bytes(std::string(bytes, 'x'));
+    append.entries.push_back(entry);
+    std::string frame;
+    encode_frame({Endpoint(1), Endpoint(2), append}, kGroup, frame);
+    return frame;
+  }
+
+  Loop loop_;
+  int other_end_ = -1;
+  std::optional<Connection> connection_;
+  std::vector<Envelope> frames_;
+  std::string broken_;
+};
+
+TEST_F(ConnectionTest, AFrameMayComeInPieces) {
+  const std::string frame = append_of(3000);
+  for (size_t at = 0; at < frame.size(); at += 100) say(frame.substr(at, 100));
+  ASSERT_EQ(frames_.size(), 1u);
+  EXPECT_EQ(std::get<AppendRequest>(frames_[0].message).entries.at(0).data.size(), 3000u);
+}
+
+TEST_F(ConnectionTest, AFrameThatIsTooLongForTheOtherEndIsNotWaitedFor) {
+  connection_->set_frame_bytes_max(1000);
+  const std::string frame = append_of(3000);
+  say(frame.substr(0, 900));
+  EXPECT_EQ(broken_, "");
+  say(frame.substr(900, 200));
+  EXPECT_EQ(broken_, "a frame of more than 1000 bytes");
+}
+
+TEST_F(ConnectionTest, NorTakenWhenItComesAtOnce) {
+  connection_->set_frame_bytes_max(1000);
+  say(append_of(3000));
+  EXPECT_NE(broken_, "");
+  EXPECT_TRUE(frames_.empty());
+}
+
+TEST(Logger, ForeignWordsCannotLookLikeALine) {
+  EXPECT_EQ(printable("a\n2026 error \x1b[31mred\x7f é"), "a\\x0a2026 error \\x1b[31mred\\x7f é");
+}
+
+}  // namespace
+}  // namespace tally
