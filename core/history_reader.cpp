@@ -66,9 +66,13 @@ class LineReader {
     operation_ = &operation;
     ondemand::document document;
     ondemand::object object;
-    if (parser_.iterate(line.data(), line.size(), line.size() + simdjson::SIMDJSON_PADDING)
-            .get(document) ||
-        document.get_object().get(object)) {
+    const simdjson::error_code begun =
+        parser_.iterate(line.data(), line.size(), line.size() + simdjson::SIMDJSON_PADDING)
+            .get(document);
+    if (begun == simdjson::MEMALLOC) return "there is not enough memory to read this line";
+    if (begun != simdjson::SUCCESS || document.get_object().get(object)) {
+      const std::string binary = what_is_no_text(line);
+      if (!binary.empty()) return binary;
       return fmt::format(
           "found {}, which is no whole JSON object; expected one operation like "
           "{{\"client\":1,\"seq\":7,...}}",
@@ -81,7 +85,7 @@ class LineReader {
       std::string_view key;
       if (std::move(item).get(field) || field.unescaped_key().get(key)) return broken_json();
       const Field name = field_named(key, guess);
-      if (name == kFieldCount) return fmt::format("unknown field \"{}\"; remove it", key);
+      if (name == kFieldCount) return fmt::format("unknown field {}; remove it", excerpt(key));
       if ((seen_ & bit(name)) != 0) return fmt::format("field \"{}\" twice; keep one", key);
       seen_ |= bit(name);
       guess = name + 1;
@@ -95,6 +99,20 @@ class LineReader {
   }
 
  private:
+  // What shows that this is not a line of UTF-8 text; empty when nothing does.
+  static std::string what_is_no_text(std::string_view line) {
+    if (line.rfind("\xef\xbb\xbf", 0) == 0) {
+      return "begins with a byte order mark (EF BB BF); save the file as UTF-8 without one";
+    }
+    if (line.rfind("\xff\xfe", 0) == 0 || line.rfind("\xfe\xff", 0) == 0) {
+      return "is UTF-16; save the file as UTF-8";
+    }
+    const size_t nul = line.find('\0');
+    if (nul == line.npos) return {};
+    return fmt::format(
+        "holds a NUL byte (the {}. of the line); the file is damaged, or not UTF-8 text", nul + 1);
+  }
+
   static std::string broken_json() { return "not valid JSON; the line may be cut or damaged"; }
 
   // What stands there instead of what was expected.
@@ -293,6 +311,8 @@ struct Conflict {
   size_t first = 0;    // positions in the history
   size_t second = 0;   // the one to complain about
   std::string reason;  // empty when there is no conflict
+
+  size_t last() const { return std::max(first, second); }  // where in the file it comes to light
 };
 
 // The positions of `history` ordered by `key` of the operation, then by position.
@@ -308,19 +328,36 @@ std::vector<size_t> sorted_positions(const History& history, Key key) {
   return positions;
 }
 
+// Of several conflicts, the one that comes to light first in the file.
 Conflict find_duplicate(const History& history) {
   const auto positions = sorted_positions(
       history, [](const Operation& op) { return std::pair(op.client, op.sequence); });
+  Conflict found;
   for (size_t i = 1; i < positions.size(); ++i) {
     const Operation& a = history[positions[i - 1]];
     const Operation& b = history[positions[i]];
     if (a.client != b.client || a.sequence != b.sequence) continue;
-    return {positions[i - 1], positions[i],
-            fmt::format("client {} has operation {} twice; write one line per operation over all "
-                        "its retries",
-                        b.client, b.sequence)};
+    if (!found.reason.empty() && found.second < positions[i]) continue;
+    found = {positions[i - 1], positions[i],
+             fmt::format("client {} has operation {} twice; write one line per operation over all "
+                         "its retries",
+                         b.client, b.sequence)};
   }
-  return {};
+  return found;
+}
+
+// `a` is the one that was invoked first.
+std::string overlap_reason(const Operation& a, const Operation& b) {
+  if (!a.return_ns) {
+    return fmt::format(
+        "client {} goes on with operation {} after operation {}, which never returned; a lane ends "
+        "there, go on under a new client number",
+        b.client, b.sequence, a.sequence);
+  }
+  return fmt::format(
+      "client {} has two operations open at once: {} is invoked at {}, before {} returns at {}; "
+      "give each slot in flight its own client number",
+      b.client, b.sequence, b.invoke_ns, a.sequence, *a.return_ns);
 }
 
 Conflict find_overlap(const History& history) {
@@ -328,24 +365,34 @@ Conflict find_overlap(const History& history) {
     return std::tuple(op.client, op.invoke_ns,
                       op.return_ns.value_or(std::numeric_limits<int64_t>::max()));
   });
-  for (size_t i = 1; i < positions.size(); ++i) {
-    const Operation& a = history[positions[i - 1]];
-    const Operation& b = history[positions[i]];
-    if (a.client != b.client) continue;
-    if (!a.return_ns) {
-      return {positions[i - 1], positions[i],
-              fmt::format("client {} goes on with operation {} after operation {}, which never "
-                          "returned; a lane ends there, go on under a new client number",
-                          b.client, b.sequence, a.sequence)};
+  auto end_of = [&](size_t position) {
+    return history[position].return_ns.value_or(std::numeric_limits<int64_t>::max());
+  };
+  Conflict found;
+  size_t longest = 0;  // of the client's operations so far, the one that ends last
+  for (const size_t position : positions) {
+    const Operation& a = history[longest];
+    const Operation& b = history[position];
+    if (position == positions.front() || a.client != b.client) {
+      longest = position;
+      continue;
     }
-    if (b.invoke_ns < *a.return_ns) {
-      return {positions[i - 1], positions[i],
-              fmt::format("client {} has two operations open at once: {} is invoked at {}, before "
-                          "{} returns at {}; give each slot in flight its own client number",
-                          b.client, b.sequence, b.invoke_ns, a.sequence, *a.return_ns)};
+    const bool overlap = !a.return_ns || b.invoke_ns < *a.return_ns;
+    if (overlap && (found.reason.empty() || std::max(longest, position) < found.last())) {
+      found = {longest, position, overlap_reason(a, b)};
     }
+    if (end_of(position) >= end_of(longest)) longest = position;
   }
-  return {};
+  return found;
+}
+
+// The first one in the file.
+Conflict find_conflict(const History& history) {
+  const Conflict duplicate = find_duplicate(history);
+  const Conflict overlap = find_overlap(history);
+  if (overlap.reason.empty()) return duplicate;
+  if (duplicate.reason.empty()) return overlap;
+  return duplicate.last() <= overlap.last() ? duplicate : overlap;
 }
 
 }  // namespace
@@ -365,18 +412,18 @@ bool parse_history(std::string_view text, std::string_view file_name, History& o
       padded.assign(line).append(simdjson::SIMDJSON_PADDING, ' ');
       line = std::string_view(padded).substr(0, line.size());
     }
-    std::string wrong = reader.read(line, out.emplace_back());
-    if (!wrong.empty()) {
-      error = fmt::format("{}:{}: {}", file_name, cutter.line_number(), wrong);
-      return false;
+    error = reader.read(line, out.emplace_back());
+    if (!error.empty()) {
+      error = fmt::format("{}:{}: {}", file_name, cutter.line_number(), error);
+      out.pop_back();
+      break;
     }
     watch.add(out.back());
   }
-  if (watch.in_order()) return true;
-
-  Conflict conflict = find_duplicate(out);
-  if (conflict.reason.empty()) conflict = find_overlap(out);
-  if (conflict.reason.empty()) return true;
+  // What contradicts each other ahead of a bad line comes first.
+  if (watch.in_order()) return error.empty();
+  const Conflict conflict = find_conflict(out);
+  if (conflict.reason.empty()) return error.empty();
   error = fmt::format("{}:{}: {} (see line {})", file_name, line_of(text, conflict.second),
                       conflict.reason, line_of(text, conflict.first));
   return false;

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "sim/checker_budget.h"
 #include "sim/checker_load.h"
 #include "sim/checker_model.h"
 #include "sim/checker_monotone.h"
@@ -62,11 +63,12 @@ class Judge {
     checker::CounterOps ops;
     part.answer = load_counter(history_, options_, grouping_, counter, ops, part.why);
     if (part.answer == Answer::kOk) {
-      uint64_t budget = options_.budget;
+      checker::Budget budget(options_);
       part.answer = ops.has_positive && ops.has_negative
                         ? Answer::kNotApplicable
-                        : solve_monotone(ops, &budget, part.linearization, part.why);
-      part.states_visited = options_.budget - budget;
+                        : solve_monotone(ops, budget, part.linearization, part.why);
+      part.states_visited = budget.spent_count();
+      if (part.answer != Answer::kNotApplicable) report_rest(counter, budget);
     }
     return part.answer != Answer::kViolation;
   }
@@ -76,10 +78,18 @@ class Judge {
     part = {};
     checker::CounterOps ops;
     load_counter(history_, options_, grouping_, counter, ops, part.why);
-    uint64_t budget = options_.budget;
-    part.answer = solve_search(ops, options_.beam_width, &budget, part.linearization, part.why);
-    part.states_visited = options_.budget - budget;
+    checker::Budget budget(options_);
+    part.answer = solve_search(ops, options_.beam_width, budget, part.linearization, part.why);
+    part.states_visited = budget.spent_count();
+    report_rest(counter, budget);
     return part.answer != Answer::kViolation;
+  }
+
+  // For progress: a counter that was judged is done with, whatever the answer.
+  void report_rest(size_t counter, const checker::Budget& budget) const {
+    if (!options_.on_progress) return;
+    const uint64_t op_count = grouping_.starts[counter + 1] - grouping_.starts[counter];
+    options_.on_progress(op_count - std::min(op_count, budget.reported_op_count()), 0);
   }
 
   // The first violation among `counters` is the verdict; without one, the first that is undecided.
@@ -102,8 +112,10 @@ class Judge {
   void note(CheckResult::Verdict verdict, checker::Explanation& why) {
     std::sort(why.culprits.begin(), why.culprits.end());
     why.culprits.erase(std::unique(why.culprits.begin(), why.culprits.end()), why.culprits.end());
+    CHECK(!why.text.empty() && !why.culprits.empty(), "a verdict without a reason");
     result_.verdict = verdict;
     result_.reason = std::move(why.text);
+    result_.culprits_contradict = why.contradictory;
     result_.culprits = std::move(why.culprits);
   }
 

@@ -27,11 +27,19 @@ struct CheckOptions {
   int64_t initial = 0;             // starting value of every counter
   int64_t max_clock_error_ns = 0;  // every interval is widened by this on both sides first
   // Search states that each counter may take. It is the counter's own, so its verdict does not
-  // depend on what other counters the history has. A search holds up to about 1 GB.
+  // depend on what other counters the history has.
   uint64_t budget = 50'000'000;
+  // Bytes that what grows with the states of one counter's search may take, at most. As many
+  // searches hold so much at once as `for_each` has running. The operations come on top, about 200
+  // bytes each.
+  uint64_t memory_bytes = uint64_t{512} << 20;
   // States per layer that the search keeps at first, at most (see checker_search.cpp). Verdicts do
   // not depend on it where there is one, only the time they take. REQUIRES: at least 1.
   size_t beam_width = 16;
+  // For progress, if set: called now and then with how many more operations have found their place
+  // and how many more states were visited since the call before. Called by whatever thread judges,
+  // so by several at once where `for_each` uses several. It changes nothing.
+  std::function<void(uint64_t op_count, uint64_t state_count)> on_progress = {};
 };
 
 struct CheckResult {
@@ -43,6 +51,10 @@ struct CheckResult {
   uint64_t states_visited = 0;         // search states, over all counters judged
   std::string reason;            // empty when ok; names counter, operations and times otherwise
   std::vector<size_t> culprits;  // indexes into the history of the operations in `reason`
+  // Of a violation: the culprits cannot all be true whatever the others did, that is, even if no
+  // other increment had been answered and no other get or refusal were there. False when they only
+  // show where it comes to light.
+  bool culprits_contradict = false;
   // The certificate of an ok: indexes into the history, one counter after the other in order of
   // first appearance, each counter's operations in the order in which they took effect. Ambiguous
   // operations that never took effect are left out. Empty unless the verdict is kOk.

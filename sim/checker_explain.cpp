@@ -4,18 +4,49 @@
 
 namespace tally::sim::checker {
 
-std::string quoted(std::string_view name) {
-  constexpr size_t kLengthMax = 64;
-  std::string out = "\"";
-  for (char c : name.substr(0, kLengthMax)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f || c == '"' || c == '\\') {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned>(byte));
-    } else {
-      out += c;
-    }
+namespace {
+
+// Of the character at the beginning of `text`: its bytes in UTF-8, 1 where it is none.
+size_t character_bytes(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  const size_t bytes = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+  if (first < 0x80 || bytes == 1 || text.size() < bytes) return 1;
+  for (size_t i = 1; i < bytes; ++i) {
+    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 1;
   }
-  if (name.size() > kLengthMax) out += "...";
+  return bytes;
+}
+
+// Whether the character would not show as itself, or change how others do: controls, line
+// separators, the marks that set the direction of writing.
+bool is_unprintable(std::string_view character) {
+  const auto byte = static_cast<unsigned char>(character[0]);
+  if (character.size() == 1) {
+    return byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\';
+  }
+  if (character.size() == 2) return byte == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0;
+  if (character.size() != 3 || byte != 0xe2) return false;
+  const auto middle = static_cast<unsigned char>(character[1]);
+  const auto last = static_cast<unsigned char>(character[2]);
+  return (middle == 0x80 && (last >= 0xa8 || (last >= 0x8b && last <= 0x8f)) && last <= 0xae) ||
+         (middle == 0x81 && last >= 0xa6 && last <= 0xa9);
+}
+
+}  // namespace
+
+std::string quoted(std::string_view name) {
+  constexpr size_t kBytesMax = 64;
+  std::string out = "\"";
+  for (size_t at = 0; at < name.size();) {
+    const std::string_view character = name.substr(at, character_bytes(name.substr(at)));
+    if (at + character.size() > kBytesMax) return out + "...\"";
+    at += character.size();
+    if (!is_unprintable(character)) {
+      out += character;
+      continue;
+    }
+    for (const char c : character) out += fmt::format("\\x{:02x}", static_cast<uint8_t>(c));
+  }
   return out + "\"";
 }
 

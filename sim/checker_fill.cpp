@@ -18,15 +18,21 @@
 // the height reached is the only multiple of d_k above h in [low, low + d_k). So one candidate per
 // distinct delta is enough, or none of them if h has reached low already. Candidates at equal
 // height are pruned by the order above; between different heights all are kept, until the next
-// exact stage brings them together.
+// exact stage brings them together. Where they multiply, the budget ends it.
+//
+// Why a stage may be passed over when the next one lies in the same gap and nothing is released in
+// between: whatever reaches the next one's low, which is no lower, was released by this one's limit
+// already, and may all be applied by then.
 #include "sim/checker_fill.h"
 
 #include <algorithm>
+#include <map>
 
 namespace tally::sim::checker {
 namespace {
 
 constexpr uint32_t kNoNode = ~uint32_t{0};
+constexpr uint64_t kHeightBytes = 128;  // of one height that the next frontier has, about
 
 // The pool by delta, smallest first. Equal deltas are interchangeable and used in order of
 // invocation, so a count per delta says which were used.
@@ -54,7 +60,7 @@ std::vector<uint64_t> distinct_deltas(const std::vector<PoolOp>& pool) {
 
 class ChainFiller {
  public:
-  ChainFiller(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool, uint64_t* budget)
+  ChainFiller(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool, Budget& budget)
       : stages_(stages), pool_(pool), budget_(budget) {
     for (uint64_t delta : distinct_deltas(pool)) {
       levels_.push_back({.delta = delta, .released_count = 0, .indexes = {}});
@@ -67,17 +73,19 @@ class ChainFiller {
 
   Answer run(Filling& filling, FillFailure& failure) {
     for (uint32_t s = 0; s < stages_.size(); ++s) {
+      failure.stage = s;
       release(stages_[s].limit);
-      next_frontier_.clear();
+      if (is_implied_by_next(s)) continue;
+      clear_by_height();
       for (uint32_t node : frontier_) {
-        expand(node, s);
-        if (*budget_ == 0) return Answer::kUndecided;
+        if (!expand(node, s)) return Answer::kUndecided;
       }
-      if (next_frontier_.empty()) {
-        explain(s, failure);
-        return Answer::kViolation;
+      if (by_height_.empty()) return Answer::kViolation;
+      frontier_.clear();
+      for (const auto& [height, nodes] : by_height_) {
+        if (!budget_.make_room(frontier_, nodes.size())) return Answer::kUndecided;
+        frontier_.insert(frontier_.end(), nodes.begin(), nodes.end());
       }
-      frontier_.swap(next_frontier_);
     }
     collect(frontier_.front(), filling);
     return Answer::kOk;
@@ -106,12 +114,22 @@ class ChainFiller {
     }
   }
 
-  void expand(uint32_t node, uint32_t stage_index) {
+  void clear_by_height() {
+    budget_.release(by_height_.size() * kHeightBytes);
+    by_height_.clear();
+  }
+
+  bool is_implied_by_next(uint32_t s) const {
+    if (s + 1 == stages_.size() || stages_[s + 1].item != stages_[s].item) return false;
+    return released_ == pool_.size() || pool_[released_].invoke > stages_[s + 1].limit;
+  }
+
+  // False when the budget is spent.
+  bool expand(uint32_t node, uint32_t stage_index) {
     const Stage& stage = stages_[stage_index];
     const uint64_t height = std::max(nodes_[node].height, stage.from);
     if (height >= stage.low || stage.is_exact()) {
-      add_candidate(node, stage_index, height, stage.low > height ? stage.low - height : 0);
-      return;
+      return add_candidate(node, stage_index, height, stage.low > height ? stage.low - height : 0);
     }
     const uint64_t missing = stage.low - height;
     uint64_t amount_before = 0;
@@ -120,15 +138,21 @@ class ChainFiller {
       const uint64_t more = remainder == 0 ? 0 : level.delta - remainder;
       if (more > stage.high - stage.low) continue;
       const uint64_t amount = missing + more;
-      if (amount != amount_before) add_candidate(node, stage_index, height, amount);
+      if (amount != amount_before && !add_candidate(node, stage_index, height, amount)) {
+        return false;
+      }
       amount_before = amount;
     }
+    return true;
   }
 
   // Raises `node` from `from` by exactly `amount`, largest first, and keeps the result if that is
-  // possible and not worse than one already kept.
-  void add_candidate(uint32_t node, uint32_t stage, uint64_t from, uint64_t amount) {
-    if (*budget_ > 0) --*budget_;
+  // possible and not worse than one already kept. False when the budget is spent.
+  bool add_candidate(uint32_t node, uint32_t stage, uint64_t from, uint64_t amount) {
+    if (!budget_.spend() || !budget_.make_room(used_, levels_.size()) ||
+        !budget_.make_room(nodes_, 1)) {
+      return false;
+    }
     const uint32_t candidate = static_cast<uint32_t>(nodes_.size());
     used_.resize(used_.size() + levels_.size());
     std::copy_n(used_by(node), levels_.size(), used_by(candidate));
@@ -140,26 +164,33 @@ class ChainFiller {
       rest -= taken * levels_[k].delta;
     }
     const uint64_t height = from + amount;
-    if (rest == 0 && keep(candidate, height)) {
+    uint64_t comparison_count = 0;
+    bool kept = false;
+    if (rest == 0) {
+      const auto [place, fresh] = by_height_.try_emplace(height);
+      if (fresh && !budget_.hold(kHeightBytes)) return false;
+      kept = keep(candidate, place->second, &comparison_count);
+    }
+    if (kept) {
       nodes_.push_back({.parent = node, .stage = stage, .height = height});
-      next_frontier_.push_back(candidate);
     } else {
       used_.resize(used_.size() - levels_.size());
     }
+    constexpr uint64_t kComparisonsPerState = 16;
+    return budget_.spend(comparison_count / kComparisonsPerState);
   }
 
-  // False when a node of the next frontier does all that the candidate does; drops those it beats.
-  bool keep(uint32_t candidate, uint64_t height) {
+  // Adds it to those of the next frontier at its height, unless one of them does all that it does;
+  // drops those that it beats.
+  bool keep(uint32_t candidate, std::vector<uint32_t>& others, uint64_t* comparison_count) {
     size_t kept = 0;
-    for (size_t i = 0; i < next_frontier_.size(); ++i) {
-      const uint32_t other = next_frontier_[i];
-      if (nodes_[other].height == height) {
-        if (leaves_finer(other, candidate)) return false;  // nothing was dropped before: transitive
-        if (leaves_finer(candidate, other)) continue;
-      }
-      next_frontier_[kept++] = other;
+    for (uint32_t other : others) {
+      ++*comparison_count;
+      if (leaves_finer(other, candidate)) return false;  // nothing was dropped before: transitive
+      if (!leaves_finer(candidate, other)) others[kept++] = other;
     }
-    next_frontier_.resize(kept);
+    others.resize(kept);
+    others.push_back(candidate);
     return true;
   }
 
@@ -173,18 +204,6 @@ class ChainFiller {
       if (sum_a > sum_b) return false;
     }
     return true;
-  }
-
-  void explain(uint32_t stage, FillFailure& failure) {
-    const uint32_t node = frontier_.front();
-    failure.stage = stage;
-    failure.from = std::max(nodes_[node].height, stages_[stage].from);
-    failure.available.clear();
-    for (size_t k = levels_.size(); k-- > 0;) {
-      for (uint32_t i = used_by(node)[k]; i < levels_[k].released_count; ++i) {
-        failure.available.push_back(levels_[k].indexes[i]);
-      }
-    }
   }
 
   void collect(uint32_t node, Filling& filling) {
@@ -202,17 +221,20 @@ class ChainFiller {
       }
       filling.ends[nodes_[path[i]].stage] = static_cast<uint32_t>(filling.ops.size());
     }
+    for (size_t s = 1; s < stages_.size(); ++s) {  // of those passed over
+      filling.ends[s] = std::max(filling.ends[s], filling.ends[s - 1]);
+    }
   }
 
   const std::vector<Stage>& stages_;
   const std::vector<PoolOp>& pool_;
-  uint64_t* budget_;
+  Budget& budget_;
   std::vector<Level> levels_;
   size_t released_ = 0;
   std::vector<Node> nodes_;
   std::vector<uint32_t> used_;  // levels_.size() per node
   std::vector<uint32_t> frontier_;
-  std::vector<uint32_t> next_frontier_;
+  std::map<uint64_t, std::vector<uint32_t>> by_height_;  // the next frontier, as it grows
 };
 
 }  // namespace
@@ -225,8 +247,8 @@ bool is_divisibility_chain(const std::vector<PoolOp>& pool) {
   return true;
 }
 
-Answer fill_chain(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool,
-                  uint64_t* budget, Filling& filling, FillFailure& failure) {
+Answer fill_chain(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool, Budget& budget,
+                  Filling& filling, FillFailure& failure) {
   return ChainFiller(stages, pool, budget).run(filling, failure);
 }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "sim/checker_budget.h"
 #include "sim/checker_model.h"
 
 namespace tally::sim::checker {
@@ -41,25 +42,25 @@ struct Filling {
   std::vector<uint32_t> ends;
 };
 
+// A violation: the stages up to and including `stage` cannot all be met, whatever comes after them.
+// Undecided: where it was stuck.
 struct FillFailure {
-  uint32_t stage = 0;               // the first stage that no choice gets past
-  uint64_t from = 0;                // a height from which it was tried
-  std::vector<uint32_t> available;  // history indexes of what was left and released there
+  uint32_t stage = 0;
 };
 
 // True when each distinct delta divides the next larger one (all equal; 1, 10, 100).
 // REQUIRES: pool sorted by (invoke, index).
 bool is_divisibility_chain(const std::vector<PoolOp>& pool);
 
-// Case B, exact: kOk with `filling`, or kViolation with `failure`; kUndecided once more than
-// `*budget` (counted down) choices were looked at.
+// Case B, exact: kOk with `filling`, or kViolation with `failure`; kUndecided, with `failure`, once
+// `budget` is spent, a state being a choice looked at.
 // REQUIRES: is_divisibility_chain(pool); pool sorted by (invoke, index); stage limits do not fall.
-Answer fill_chain(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool,
-                  uint64_t* budget, Filling& filling, FillFailure& failure);
+Answer fill_chain(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool, Budget& budget,
+                  Filling& filling, FillFailure& failure);
 
 // Case C, exact for stages that all are: any deltas, by search. Answers as fill_chain does.
 // REQUIRES: every stage is_exact(); pool sorted by (invoke, index); stage limits do not fall.
-Answer fill_any(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool, uint64_t* budget,
+Answer fill_any(const std::vector<Stage>& stages, const std::vector<PoolOp>& pool, Budget& budget,
                 Filling& filling, FillFailure& failure);
 
 }  // namespace tally::sim::checker

@@ -96,6 +96,7 @@ class Loader {
   bool fail(uint32_t index, std::string text) {
     why_.text = std::move(text);
     why_.blame(index);
+    why_.contradictory = true;
     return false;
   }
 

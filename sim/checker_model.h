@@ -80,6 +80,7 @@ enum class Answer : uint8_t {
 struct Explanation {
   std::string text;
   std::vector<size_t> culprits;
+  bool contradictory = false;  // see CheckResult::culprits_contradict
 
   void blame(uint32_t index) { culprits.push_back(index); }
 };

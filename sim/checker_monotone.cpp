@@ -152,22 +152,26 @@ Answer MonotoneSolver::check_bounds() const {
 Answer MonotoneSolver::fill() {
   if (stages_.empty()) return Answer::kOk;
   // A common bound below the end of a gap: nothing can take the last step of that gap.
-  for (size_t s = 0; s < stages_.size(); ++s) {
-    if (!pool_.empty() && stages_[s].is_exact() && stages_[s].low > pool_upper_max_) {
-      explain_fill({.stage = static_cast<uint32_t>(s), .from = stages_[s].from, .available = {}});
+  for (const Stage& stage : stages_) {
+    if (!pool_.empty() && stage.is_exact() && stage.low > pool_upper_max_) {
+      explain_bounds(stage);
       return Answer::kViolation;
     }
   }
   FillFailure failure;
-  Answer answer = Answer::kNotApplicable;
-  if (is_divisibility_chain(pool_)) {
-    answer = fill_chain(stages_, pool_, budget_, filling_, failure);
-  } else if (std::all_of(stages_.begin(), stages_.end(),
-                         [](const Stage& stage) { return stage.is_exact(); })) {
-    answer = fill_any(stages_, pool_, budget_, filling_, failure);
-  }
+  const Answer answer = fill_stages(stages_, budget_, filling_, failure);
   if (answer == Answer::kViolation) explain_fill(failure);
+  if (answer == Answer::kUndecided) explain_undecided(failure);
   return answer;
+}
+
+Answer MonotoneSolver::fill_stages(const std::vector<Stage>& stages, Budget& budget,
+                                   Filling& filling, FillFailure& failure) const {
+  if (is_divisibility_chain(pool_)) return fill_chain(stages, pool_, budget, filling, failure);
+  const bool all_exact = std::all_of(stages.begin(), stages.end(),
+                                     [](const Stage& stage) { return stage.is_exact(); });
+  if (!all_exact) return Answer::kNotApplicable;
+  return fill_any(stages, pool_, budget, filling, failure);
 }
 
 void MonotoneSolver::write(Linearization& order) const {
@@ -185,7 +189,7 @@ void MonotoneSolver::write(Linearization& order) const {
   if (!refusals_.empty()) write_with_refusals(base, order);
 }
 
-Answer solve_monotone(const CounterOps& ops, uint64_t* budget, Linearization& order,
+Answer solve_monotone(const CounterOps& ops, Budget& budget, Linearization& order,
                       Explanation& why) {
   return MonotoneSolver(ops, budget, why).solve(order);
 }

@@ -35,7 +35,7 @@ struct Gap {
 
 class MonotoneSolver {
  public:
-  MonotoneSolver(const CounterOps& ops, uint64_t* budget, Explanation& why)
+  MonotoneSolver(const CounterOps& ops, Budget& budget, Explanation& why)
       : ops_(ops), budget_(budget), why_(why), upside_down_(ops.has_negative) {}
 
   Answer solve(Linearization& order) {
@@ -85,14 +85,23 @@ class MonotoneSolver {
   void plan_gap(const Gap& gap, int64_t limit, size_t* next_late);
   Answer check_bounds() const;
   Answer fill();
+  uint32_t first_stage_to_fail(uint32_t last) const;
+  Answer fill_stages(const std::vector<Stage>& stages, Budget& budget, Filling& filling,
+                     FillFailure& failure) const;
   void explain_fill(const FillFailure& failure);
+  void explain_bounds(const Stage& stage);
+  void explain_undecided(const FillFailure& failure);
+  std::string explain_goal(const Stage& stage);
+  std::string explain_limit(const Stage& stage);
+  std::string explain_from(const Stage& stage);
+  void explain_never_early(const Refusal& refusal, uint32_t below);
   bool explain_never_reached(const Refusal& refusal);
   void explain_out_of_reach(const Refusal& refusal);
   void write(Linearization& order) const;
   void write_with_refusals(const Linearization& base, Linearization& order) const;
 
   const CounterOps& ops_;
-  uint64_t* budget_;
+  Budget& budget_;
   Explanation& why_;
   const bool upside_down_;
   uint64_t initial_ = 0;

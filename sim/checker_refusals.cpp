@@ -93,12 +93,7 @@ Answer MonotoneSolver::settle_refusals() {
       if (refusal.invoke <= deadlines_[below]) continue;
       if (!pool_.empty()) return Answer::kNotApplicable;
       if (refusal.high == kHeightMax) {
-        why_.blame(refusal.index);
-        if (below < item_count_) why_.blame(item(below).index);
-        why_.text = fmt::format(
-            "Counter {}: no value that {} can have met while it was open is a "
-            "reason to refuse it.",
-            quoted(ops_.name), words(refusal.index));
+        explain_never_early(refusal, below);
         return Answer::kViolation;
       }
       refusal.choice = Refusal::Choice::kLate;

@@ -28,38 +28,41 @@ namespace {
 constexpr size_t kWidthMinCertain = 2;  // at first, where nothing is ambiguous: few orders differ
 constexpr size_t kWidthMax = size_t{1} << 14;
 constexpr size_t kSnapshotCountMax = 256;
-constexpr size_t kTrailCountMax = size_t{1} << 26;  // about 1 GB
+constexpr size_t kStatesPerTidying = 1024;
 
 // How one pass over the layers ended.
 enum class PassEnd : uint8_t { kFound, kProvenEmpty, kLost, kBudget };
 
 class Search {
  public:
-  Search(const CounterOps& ops, size_t beam_width, uint64_t* budget, Explanation& why)
+  Search(const CounterOps& ops, size_t beam_width, Budget& budget, Explanation& why)
       : input_(ops),
         width_min_(ops.ambiguous.empty() ? std::min(beam_width, kWidthMinCertain) : beam_width),
         snapshot_distance_(ops.ambiguous.empty() ? (beam_width + 1) / 2 : beam_width),
         back_min_(2 * snapshot_distance_),
         budget_(budget),
         why_(why),
-        space_(ops) {}
+        space_(ops, budget) {}
 
   Answer run(Linearization& order) {
     const size_t order_begin = order.size();
     space_.make_start(final_);
+    if (space_.is_full()) {
+      explain_too_large();
+      return Answer::kUndecided;
+    }
     space_.write_trail(final_.states[0].trail, order);
     forget_trails(final_);
     // The exact pass gets its share, in case the beams lead nowhere.
-    const uint64_t beam_budget = *budget_ - *budget_ / 4;
-    uint64_t rest = *budget_ - beam_budget;
-    *budget_ = beam_budget;
+    const uint64_t rest = budget_.states_left() / 4;
+    budget_.set_aside(rest);
     PassEnd end = run_beams(order);
     space_.set_variant_count_max(StateSpace::kNoLimit);
-    *budget_ += rest;
+    budget_.put_back(rest);
     if (end == PassEnd::kLost || end == PassEnd::kBudget) end = run_exact(order);
     if (end == PassEnd::kFound) return Answer::kOk;
     order.resize(order_begin);
-    if (end == PassEnd::kProvenEmpty) {
+    if (end == PassEnd::kProvenEmpty && !space_.is_full()) {
       explain_violation();
       return Answer::kViolation;
     }
@@ -80,11 +83,7 @@ class Search {
     for (State& state : layer.states) state.trail = 0;
   }
 
-  bool spend(uint64_t state_count = 1) {
-    if (*budget_ < state_count || space_.trail_count() > kTrailCountMax) return false;
-    *budget_ -= state_count;
-    return true;
-  }
+  bool spend(uint64_t state_count = 1) { return budget_.spend(state_count); }
 
   // Directed steps by several ambiguous increments look at all pairs of a pending operation and a
   // class: about as much work as so many states.
@@ -95,11 +94,22 @@ class Search {
 
   // Makes the only state of layer_ final.
   void make_final(size_t depth, Linearization& order) {
+    space_.copy(layer_, final_);
+    if (space_.is_full()) return;
     space_.write_trail(layer_.states[0].trail, order);
+    forget_trails(final_);
     forget_trails(layer_);
-    final_ = layer_;
     final_depth_ = depth;
-    snapshots_.clear();
+    while (!snapshots_.empty()) drop_last_snapshot();
+  }
+
+  // Between the layers: what only led to states that are gone is forgotten now and then.
+  void tidy_up() {
+    budget_.settled(layer_.states[0].next - layer_.states[0].pending_count);
+    if (!space_.trails_are_many()) return;
+    std::vector<Layer*> layers = {&layer_, &next_layer_};
+    for (Snapshot& snapshot : snapshots_) layers.push_back(&snapshot.layer);
+    space_.keep_trails(layers);
   }
 
   const State* finished_state() const {
@@ -110,7 +120,7 @@ class Search {
   }
 
   PassEnd run_beams(Linearization& order) {
-    layer_ = final_;
+    space_.copy(final_, layer_);
     size_t depth = 0;
     size_t trouble_depth = 0;  // the last layer of the beam that came furthest of those that died
     size_t attempt_count = 0;
@@ -125,7 +135,9 @@ class Search {
           keep_snapshot(depth, complete);
         }
       }
+      if (space_.is_full()) return PassEnd::kLost;
       if (!expand_beam(width, attempt_count > 0)) return PassEnd::kBudget;
+      if (space_.is_full()) return PassEnd::kLost;
       if (const State* done = finished_state()) {
         space_.write_trail(done->trail, order);
         return PassEnd::kFound;
@@ -136,6 +148,7 @@ class Search {
         space_.cut(layer_, width);
         ++depth;
         if (depth > trouble_depth) attempt_count = 0;
+        tidy_up();
         continue;
       }
       if (complete) return PassEnd::kProvenEmpty;
@@ -151,24 +164,37 @@ class Search {
   }
 
   void keep_snapshot(size_t depth, bool complete) {
-    if (snapshots_.size() == kSnapshotCountMax) {
-      // Every other one of the older half goes: far back, the distance may be greater.
-      size_t kept = 1;
-      for (size_t i = 1; i < snapshots_.size(); ++i) {
-        if (i >= kSnapshotCountMax / 2 || i % 2 == 0) std::swap(snapshots_[kept++], snapshots_[i]);
-      }
-      snapshots_.resize(kept);
+    if (snapshots_.size() == kSnapshotCountMax) thin_out_snapshots();
+    snapshots_.push_back({{}, depth, complete});
+    space_.copy(layer_, snapshots_.back().layer);
+    if (!space_.is_full()) return;
+    drop_last_snapshot();  // there is memory only for fewer
+    space_.set_full(false);
+    thin_out_snapshots();
+  }
+
+  // Every other one of the older half goes: far back, the distance may be greater.
+  void thin_out_snapshots() {
+    if (snapshots_.empty()) return;
+    size_t kept = 1;
+    for (size_t i = 1; i < snapshots_.size(); ++i) {
+      if (i >= snapshots_.size() / 2 || i % 2 == 0) std::swap(snapshots_[kept++], snapshots_[i]);
     }
-    snapshots_.push_back({layer_, depth, complete});
+    while (snapshots_.size() > kept) drop_last_snapshot();
+  }
+
+  void drop_last_snapshot() {
+    space_.free(snapshots_.back().layer);
+    snapshots_.pop_back();
   }
 
   // To the newest snapshot at least `distance` layers back, or else the final state.
   void go_back(size_t distance, size_t* depth, bool* complete) {
     while (!snapshots_.empty() && snapshots_.back().depth + distance > *depth) {
-      snapshots_.pop_back();
+      drop_last_snapshot();
     }
     const bool to_final = snapshots_.empty();
-    layer_ = to_final ? final_ : snapshots_.back().layer;
+    space_.copy(to_final ? final_ : snapshots_.back().layer, layer_);
     *depth = to_final ? final_depth_ : snapshots_.back().depth;
     *complete = to_final ? !space_.has_ambiguous() : snapshots_.back().complete;
   }
@@ -209,14 +235,18 @@ class Search {
   }
 
   PassEnd run_exact(Linearization& order) {
-    layer_ = final_;
+    while (!snapshots_.empty()) drop_last_snapshot();
+    space_.free(layer_);
+    space_.free(next_layer_);
+    space_.set_full(false);
+    space_.copy(final_, layer_);
     forget_trails(layer_);
-    snapshots_.clear();
     size_t depth = final_depth_;
     while (!layer_.states.empty()) {
       next_layer_.clear();
       for (size_t s = 0; s < layer_.states.size(); ++s) {
-        if (!spend()) return PassEnd::kBudget;
+        if (!spend(1 + space_.take_extra_work()) || space_.is_full()) return PassEnd::kBudget;
+        if (s % kStatesPerTidying == 0) tidy_up();
         if (space_.is_done(layer_.states[s])) {
           space_.write_trail(layer_.states[s].trail, order);
           return PassEnd::kFound;
@@ -224,6 +254,7 @@ class Search {
         space_.expand_completed(layer_, s, next_layer_);
         if (space_.has_ambiguous()) space_.expand_closure(layer_, s);
       }
+      if (space_.is_full()) return PassEnd::kBudget;
       if (next_layer_.states.empty()) return PassEnd::kProvenEmpty;
       std::swap(layer_, next_layer_);
       ++depth;
@@ -273,23 +304,33 @@ class Search {
         others.empty() ? "" : "; also open then: " + describe_list(history, others));
   }
 
+  void explain_too_large() {
+    const uint32_t first = space_.ops()[0].index;
+    why_.blame(first);
+    why_.text = fmt::format("Counter {}: undecided, as {}, already at the beginning, with {}.",
+                            quoted(input_.name), budget_.what_ran_out(),
+                            describe((*input_.history)[first]));
+  }
+
   void explain_undecided() {
+    if (layer_.states.empty()) return explain_too_large();
     const State& state = furthest();
     for (size_t i = 0; i < state.pending_count; ++i) {
       why_.blame(space_.ops()[layer_.pending[state.pending_begin + i]].index);
     }
     why_.text = fmt::format(
-        "Counter {}: undecided. The budget was spent around time {}, with {} operation{} open at "
-        "once and {} state{} to tell apart.",
-        quoted(input_.name), state.limit, state.pending_count, state.pending_count == 1 ? "" : "s",
-        layer_.states.size(), layer_.states.size() == 1 ? "" : "s");
+        "Counter {}: undecided, as {}, around time {}, with {} operation{} open at once and {} "
+        "state{} to tell apart.",
+        quoted(input_.name), budget_.what_ran_out(), state.limit, state.pending_count,
+        state.pending_count == 1 ? "" : "s", layer_.states.size(),
+        layer_.states.size() == 1 ? "" : "s");
   }
 
   const CounterOps& input_;
   const size_t width_min_;
   const size_t snapshot_distance_;  // layers
   const size_t back_min_;           // layers a beam goes back at first
-  uint64_t* budget_;
+  Budget& budget_;
   Explanation& why_;
   StateSpace space_;
   Layer final_;  // holds one state; trails begin there
@@ -302,8 +343,8 @@ class Search {
 
 }  // namespace
 
-Answer solve_search(const CounterOps& ops, size_t beam_width, uint64_t* budget,
-                    Linearization& order, Explanation& why) {
+Answer solve_search(const CounterOps& ops, size_t beam_width, Budget& budget, Linearization& order,
+                    Explanation& why) {
   return Search(ops, beam_width, budget, why).run(order);
 }
 

@@ -30,9 +30,17 @@ void Layer::clear() {
   slots.clear();
 }
 
-StateSpace::StateSpace(const CounterOps& ops) : initial_(ops.initial) {
+StateSpace::StateSpace(const CounterOps& ops, Budget& budget)
+    : initial_(ops.initial), budget_(budget) {
   load_ops(ops);
   load_classes(ops);
+}
+
+uint64_t StateSpace::take_extra_work() {
+  constexpr uint64_t kWordsPerState = 4096;
+  const uint64_t count = extra_work_ / kWordsPerState;
+  extra_work_ %= kWordsPerState;
+  return count;
 }
 
 void StateSpace::load_ops(const CounterOps& ops) {
@@ -136,7 +144,7 @@ bool StateSpace::take_observers() {
     if (ops_[p].kind == SearchOp::Kind::kIncrement) {
       scratch_candidates_[candidate_count++] = i;
     } else if (ops_[p].observes(scratch_.value)) {
-      trail_ops_.push_back(ops_[p].index);
+      push_trail_op(ops_[p].index);
       limit_holds_ &= ops_[p].ret != scratch_.limit;
       scratch_pending_[i] = kTaken;
       ++taken_count;
@@ -150,7 +158,7 @@ bool StateSpace::take_observers() {
 void StateSpace::take_increment(uint32_t p) {
   scratch_.value = ops_[p].post;
   scratch_.lateness += since_first_invoke(ops_[p].ret) >> lateness_shift_;
-  trail_ops_.push_back(ops_[p].index);
+  push_trail_op(ops_[p].index);
 }
 
 bool StateSpace::same_frontier(const Layer& layer, const State& state) const {
@@ -167,11 +175,32 @@ bool StateSpace::spent_no_more(const uint32_t* used) const {
   return true;
 }
 
+// An operation that found no room is missed by nobody: the state is not added then.
+void StateSpace::push_trail_op(uint32_t index) {
+  if (trail_ops_.size() == trail_ops_.capacity() && !budget_.make_room(trail_ops_, 1)) {
+    full_ = true;
+    return;
+  }
+  trail_ops_.push_back(index);
+}
+
+// Room for one more state of that size, and for its trail.
+bool StateSpace::make_room(Layer& layer, size_t pending_count, size_t candidate_count) {
+  return budget_.make_room(layer.states, 1) && budget_.make_room(layer.pending, pending_count) &&
+         budget_.make_room(layer.candidates, candidate_count) &&
+         budget_.make_room(layer.used, classes_.size()) && budget_.make_room(trails_, 1);
+}
+
 // Adds scratch_, reached from trail `parent` by trail_ops_[trail_begin_, end), unless a state of
 // the layer does all that it does.
 void StateSpace::add_scratch(Layer& layer, uint32_t parent) {
-  if (is_surpassed(layer)) {
+  if (full_ || is_surpassed(layer)) {
     trail_ops_.resize(trail_begin_);
+    return;
+  }
+  if (!make_room(layer, scratch_pending_.size(), scratch_candidates_.size())) {
+    trail_ops_.resize(trail_begin_);
+    full_ = true;
     return;
   }
   scratch_.trail = static_cast<uint32_t>(trails_.size());
@@ -197,8 +226,9 @@ void StateSpace::add_scratch(Layer& layer, uint32_t parent) {
 bool StateSpace::is_surpassed(const Layer& layer) const {
   size_t variant_count = 0;
   auto surpasses = [&](size_t other) {
-    return same_frontier(layer, layer.states[other]) &&
-           (++variant_count >= variant_count_max_ ||
+    if (!same_frontier(layer, layer.states[other])) return false;
+    extra_work_ += classes_.size();
+    return (++variant_count >= variant_count_max_ ||
             spent_no_more(layer.used.data() + other * classes_.size()));
   };
   if (layer.slots.empty()) {
@@ -225,11 +255,15 @@ void StateSpace::put_into_table(Layer& layer, size_t s) const {
 }
 
 // With room for as many states again; without one while there are few.
-void StateSpace::rebuild_table(Layer& layer) const {
+void StateSpace::rebuild_table(Layer& layer) {
   layer.slots.clear();
   if (layer.states.size() <= kUnhashedMax) return;
   size_t slot_count = 1;
   while (slot_count < 4 * layer.states.size()) slot_count *= 2;
+  if (slot_count > layer.slots.capacity() && !budget_.make_room(layer.slots, slot_count)) {
+    full_ = true;
+    return;
+  }
   layer.slots.assign(slot_count, 0);
   for (size_t s = 0; s < layer.states.size(); ++s) put_into_table(layer, s);
 }
@@ -258,7 +292,7 @@ bool StateSpace::available(const Layer& layer, size_t s, size_t c, int64_t value
 
 // Uses one of class c on scratch_.
 void StateSpace::use(size_t c) {
-  trail_ops_.push_back(classes_[c].indexes[scratch_used_[c]++]);
+  push_trail_op(classes_[c].indexes[scratch_used_[c]++]);
   scratch_.value += classes_[c].delta;
   ++scratch_.spent_count;
 }
@@ -303,6 +337,7 @@ void StateSpace::expand_closure(Layer& layer, size_t s) {
     if (!available(layer, s, c, layer.states[s].value)) continue;
     const uint32_t parent = layer.states[s].trail;
     load_scratch(layer, s, kNone);
+    extra_work_ += classes_.size() + scratch_pending_.size();
     use(c);
     settle();
     add_scratch(layer, parent);
@@ -396,6 +431,10 @@ void StateSpace::cut(Layer& layer, size_t width) {
   kept_.clear();
   for (uint32_t s : ranking) {
     State state = layer.states[s];
+    if (!make_room(kept_, state.pending_count, state.candidate_count)) {
+      full_ = true;
+      return;
+    }
     const auto pending = layer.pending.begin() + static_cast<ptrdiff_t>(state.pending_begin);
     state.pending_begin = kept_.pending.size();
     kept_.pending.insert(kept_.pending.end(), pending, pending + state.pending_count);
@@ -419,9 +458,63 @@ void StateSpace::write_trail(uint32_t trail, Linearization& order) const {
   std::reverse(order.begin() + static_cast<ptrdiff_t>(begin), order.end());
 }
 
+void StateSpace::copy(const Layer& from, Layer& to) {
+  const auto room = [&](auto& vector, size_t size) {
+    return size <= vector.size() || budget_.make_room(vector, size - vector.size());
+  };
+  if (room(to.states, from.states.size()) && room(to.pending, from.pending.size()) &&
+      room(to.candidates, from.candidates.size()) && room(to.used, from.used.size()) &&
+      room(to.slots, from.slots.size())) {
+    to = from;
+  } else {
+    full_ = true;
+  }
+}
+
+void StateSpace::free(Layer& layer) {
+  budget_.free(layer.states);
+  budget_.free(layer.pending);
+  budget_.free(layer.candidates);
+  budget_.free(layer.used);
+  budget_.free(layer.slots);
+}
+
 void StateSpace::reset_trails() {
   trails_.assign(1, Trail{0, 0, 0});
   trail_ops_.clear();
+  trail_count_many_ = kTrailCountMany;
+}
+
+void StateSpace::keep_trails(const std::vector<Layer*>& layers) {
+  std::vector<uint32_t> places;  // by trail: 0 not kept; where it goes
+  if (!budget_.make_room(places, trails_.size())) return;
+  places.assign(trails_.size(), 0);
+  for (const Layer* layer : layers) {
+    for (const State& state : layer->states) places[state.trail] = 1;
+  }
+  for (size_t t = trails_.size(); t-- > 1;) {  // a parent stands before its children
+    if (places[t] != 0) places[trails_[t].parent] = 1;
+  }
+  places[0] = 0;
+  uint32_t trail_count = 1;
+  uint32_t op_count = 0;
+  for (size_t t = 1; t < trails_.size(); ++t) {
+    if (places[t] == 0) continue;
+    const Trail from = trails_[t];
+    const auto ops = trail_ops_.begin();
+    std::copy(ops + from.begin, ops + from.end, ops + op_count);
+    const uint32_t begin = op_count;
+    op_count += from.end - from.begin;
+    trails_[trail_count] = {places[from.parent], begin, op_count};
+    places[t] = trail_count++;
+  }
+  trails_.resize(trail_count);
+  trail_ops_.resize(op_count);
+  for (Layer* layer : layers) {
+    for (State& state : layer->states) state.trail = places[state.trail];
+  }
+  budget_.free(places);
+  trail_count_many_ = std::max(kTrailCountMany, 2 * (trails_.size() + trail_ops_.size()));
 }
 
 }  // namespace tally::sim::checker

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "sim/checker_budget.h"
 #include "sim/checker_model.h"
 
 namespace tally::sim::checker {
@@ -83,12 +84,18 @@ struct Layer {
 
 class StateSpace {
  public:
-  explicit StateSpace(const CounterOps& ops);
+  // States, and how they were reached, take their memory from `budget`, which must outlive this.
+  StateSpace(const CounterOps& ops, Budget& budget);
 
   const std::vector<SearchOp>& ops() const { return ops_; }
   bool has_ambiguous() const { return !classes_.empty(); }
   size_t class_count() const { return classes_.size(); }  // of ambiguous increments
-  size_t trail_count() const { return trails_.size(); }
+
+  // Whether memory ran out, so that a layer lacks states that it should have.
+  bool is_full() const { return full_; }
+  void set_full(bool full) { full_ = full; }
+  // What was done besides, on top of one state each, since the last call; in states.
+  uint64_t take_extra_work();
 
   // Keeps at most so many states that differ only in which ambiguous increments they spent; more of
   // them say little new. Not exact, unless it is kNoLimit, which it is at first.
@@ -114,10 +121,19 @@ class StateSpace {
   // of these, the ones that took what returns first.
   void cut(Layer& layer, size_t width);
 
+  // Makes `to` a copy of `from`; nothing but is_full() when memory does not allow it.
+  void copy(const Layer& from, Layer& to);
+  // Gives the layer's memory back. What it holds besides is left empty.
+  void free(Layer& layer);
+
   // Appends the operations that lead to `trail`, in order.
   void write_trail(uint32_t trail, Linearization& order) const;
   // Forgets all trails; those of states are to be set to 0 by the caller.
   void reset_trails();
+  // Whether there are so many that those to which no state leads are worth looking for.
+  bool trails_are_many() const { return trails_.size() + trail_ops_.size() > trail_count_many_; }
+  // Keeps what leads to the states of these layers, and nothing else.
+  void keep_trails(const std::vector<Layer*>& layers);
 
  private:
   // How a state was reached: trail_ops_[begin, end) were applied since its parent.
@@ -146,7 +162,9 @@ class StateSpace {
   void add_scratch(Layer& layer, uint32_t parent);
   bool is_surpassed(const Layer& layer) const;
   void put_into_table(Layer& layer, size_t s) const;
-  void rebuild_table(Layer& layer) const;
+  void rebuild_table(Layer& layer);
+  void push_trail_op(uint32_t index);
+  bool make_room(Layer& layer, size_t pending_count, size_t candidate_count);
   void load_scratch(const Layer& layer, size_t s, size_t skip);
   bool available(const Layer& layer, size_t s, size_t c, int64_t value) const;
   void use(size_t c);
@@ -156,7 +174,13 @@ class StateSpace {
   void add_several(Layer& layer, size_t s, size_t i, Layer& next);
   void add_directed(Layer& layer, size_t s, size_t i, const Batch& batch, Layer& next);
 
+  static constexpr size_t kTrailCountMany = size_t{1} << 20;
+
   const int64_t initial_;
+  Budget& budget_;
+  bool full_ = false;
+  mutable uint64_t extra_work_ = 0;  // in words looked at or copied
+  size_t trail_count_many_ = kTrailCountMany;
   size_t variant_count_max_ = kNoLimit;
   std::vector<SearchOp> ops_;  // by (invoke, ret, index)
   uint32_t lateness_shift_ = 0;

@@ -9,6 +9,8 @@ import json
 import os
 import pathlib
 import pty
+import re
+import resource
 import subprocess
 import tempfile
 import time
@@ -54,6 +56,20 @@ def hard_history():
         value += 1000 + 37 * i
         operations.append(add(1 + i, 1, 0, 1000, (-1) ** i * (7 + i), value))
     return operations
+
+
+def far_sums(count):
+    """Unanswered increments of which no two subsets have the same sum, and one small get."""
+    operations = [unknown(i, 1, 0, (-1) ** i * 1000003 * (i + 1)) for i in range(count)]
+    return operations + [get(count, 1, 1, 2, 500)]
+
+
+def many_sizes(counter="hits", first_client=0):
+    """Unanswered increments of one sign and many sizes, all together behind one get."""
+    sizes = [7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43]
+    operations = [unknown(first_client + i, 1, 0, size, counter=counter)
+                  for i, size in enumerate(sizes)]
+    return operations + [get(first_client + 99, 1, 1, 2, 100, counter=counter)]
 
 
 def run(operations, *flags, text=None):
@@ -146,6 +162,43 @@ class Verdicts(unittest.TestCase):
             self.assertEqual(said[0], said[1])
             self.assertEqual(said[0], said[2])
 
+    def run_within_150_mb(self, operations, *flags):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (150 << 20, 150 << 20))
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.write(lines_of(operations))
+            file.flush()
+            return subprocess.run([TALLYSIM, "check", file.name, *flags], capture_output=True,
+                                  text=True, check=False, preexec_fn=limit)
+
+    @unittest.skipIf(os.environ.get("TALLY_SANITIZE"), "a sanitizer needs its own address space")
+    def test_memory_is_bounded_like_states(self):
+        # Without a bound: more than a gigabyte after few of the 50,000,000 states.
+        for operations in (far_sums(30), far_sums(1000)):
+            result = self.run_within_150_mb(operations, "--memory", "32")
+            self.assertEqual(result.returncode, 4, result.stdout + result.stderr)
+            self.assertIn("the memory a search may take (32 MB) was full", result.stdout)
+
+    @unittest.skipIf(os.environ.get("TALLY_SANITIZE"), "a sanitizer needs its own address space")
+    def test_no_memory_is_no_crash(self):
+        for jobs in ("1", "2"):
+            result = self.run_within_150_mb(far_sums(1000), "--jobs", jobs)
+            self.assertEqual(result.returncode, 3, result.stdout + result.stderr)
+            self.assertEqual(result.stdout, "")
+            self.assertRegex(result.stderr, "^tallysim: the system gives no more memory; .*\n$")
+
+    def test_every_unknown_says_why(self):
+        chain = [unknown(10 * i + k, 1, 0, 2 ** k, upper=10**9) for i in range(9) for k in range(9)]
+        for j in range(30):  # each a threshold, with an increment sent in between
+            chain += [operation(1000 + j, 1, 5, 10 + 2 * j, delta=10**9 - 400 - 37 * j, upper=10**9,
+                                status="rejected", reason="bounds"),
+                      unknown(2000 + j, 1, 11 + 2 * j, 64, upper=10**9)]
+        for operations in (chain, many_sizes(), hard_history()):
+            said = json.loads(run(operations, "--budget", "5", "--json").stdout)
+            self.assertEqual(said["verdict"], "unknown")
+            self.assertIn("its budget of 5 states was spent", said["reason"])
+            self.assertRegex(said["reason"], r"client \d+ seq|operations open")
+
     def test_initial(self):
         history = [get(1, 1, 0, 1, 41)]
         self.assertEqual(run(history).returncode, 1)
@@ -202,6 +255,19 @@ class Output(unittest.TestCase):
         said = run(hard_history(), "--budget", "0").stdout
         self.assertRegex(said, r"with \d+ operations? open at once and 1 state to tell apart\.")
 
+    def test_explanations_are_true(self):
+        bounded = [unknown(1, 1, 0, 5, upper=8), unknown(2, 1, 0, 5, upper=8),
+                   get(3, 1, 10, 11, 10)]
+        said = run(bounded).stdout
+        self.assertIn("by their bounds none goes beyond 8: client 1 seq 1", said)
+        self.assertNotIn("no unanswered one was sent", said)
+        # Each gap could be filled alone; only both together cannot.
+        both = [unknown(1, 1, 0, 2), unknown(2, 1, 0, 3), unknown(3, 1, 0, 3), get(4, 1, 1, 2, 5),
+                get(5, 1, 3, 4, 10)]
+        said = run(both).stdout
+        self.assertIn("what is missing in the gap before it, since the value 0, cannot all be made",
+                      said)
+
     def test_explain_leaves_json_alone(self):
         result = run(STALE, "--explain", "--json")
         json.loads(result.stdout)
@@ -229,6 +295,23 @@ class Refusals(unittest.TestCase):
         self.refused(good.replace('"ok"', '"fine"'), ":1: ", '`"fine"`',
                      "must be one of: ok, unknown, rejected, failed")
 
+    def test_what_is_no_text(self):
+        good = lines_of(FINE)
+        self.refused("\ufeff" + good, ":1: begins with a byte order mark")
+        self.refused(good + "\0" + good, ":3: holds a NUL byte (the 1. of the line)")
+        bad_name = good.replace('"value"', '"x\\u001b[31m": 1, "value"')
+        self.refused(bad_name, ":1: unknown field `x?[31m`")
+
+    def test_the_first_of_several_is_named(self):
+        # By client, the one of line 6 comes first, and a line that does not parse comes last.
+        lines = [add(9, 1, 0, 1, 1, 1), add(9, 1, 2, 3, 1, 2), add(8, 1, 0, 9, 1, 3),
+                 add(8, 2, 5, 9, 1, 4), add(1, 1, 0, 1, 1, 5), add(1, 1, 2, 3, 1, 6)]
+        self.refused(lines_of(lines) + "oops\n", "history.jsonl:2: client 9", "twice")
+        self.refused(lines_of(lines[2:]), "history.jsonl:2: client 8", "at once")
+        self.refused("oops\n" + lines_of(lines), "history.jsonl:1: found")
+        long = [add(1, 1, 0, 100, 1, 1), add(1, 2, 50, 60, 1, 2), add(1, 3, 10, 20, 1, 3)]
+        self.refused(lines_of(long), "history.jsonl:2: ", "at once", "line 1")
+
     def test_bad_lines_far_into_the_input(self):
         # Blocks are parsed one by one; what is wrong has the line number of the whole.
         many = [get(1, i, 10 * i, 10 * i + 5, 0) for i in range(1, 100_001)]
@@ -246,8 +329,14 @@ class Refusals(unittest.TestCase):
 
     def test_flags(self):
         for flags in (["--max-clock-error", "-1"], ["--budget", "x"], ["--budget", "-1"],
-                      ["--jobs", "0"], ["--what"]):
-            self.assertEqual(run(FINE, *flags).returncode, 2, flags)
+                      ["--jobs", "0"], ["--what"], ["--initial", str(2**63)],
+                      ["--initial", str(-2**63 - 1)], ["--initial", "010"], ["--initial", "0x10"],
+                      ["--budget", str(2**64)], ["--memory", "0"], ["--memory", "x"]):
+            result = run(FINE, *flags)
+            self.assertEqual(result.returncode, 2, flags)
+            self.assertEqual(result.stdout, "", flags)
+        for flags in (["--initial", str(-2**63)], ["--budget", str(2**64 - 1)], ["--memory", "1"]):
+            self.assertIn(run(FINE, *flags).returncode, (0, 1), flags)
 
 
 class LongInput(unittest.TestCase):
@@ -307,6 +396,26 @@ class LongInput(unittest.TestCase):
         self.assertTrue(said.endswith(b"\r\x1b[K"), "the line must be wiped")
 
 
+class Terminal(unittest.TestCase):
+    def test_shows_progress_of_the_judging(self):
+        easy = [add(1000 + i, 1, 2000 + 10 * i, 2005 + 10 * i, 1, i + 1, counter="easy")
+                for i in range(100)]
+        terminal, far_end = pty.openpty()
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.write(lines_of(easy + hard_history()))
+            file.flush()
+            process = subprocess.Popen([TALLYSIM, "check", file.name, "--budget", "300000000"],
+                                       stderr=far_end, stdout=subprocess.DEVNULL)
+            os.close(far_end)
+            said, wanted = "", r"judging: 100 of 160 operations, \d+ a second, [\d,]+ states, " \
+                               r"[\d,]+ a second, \d+ s left"
+            while not re.search(wanted, said):
+                said += os.read(terminal, 65536).decode()
+            process.terminate()
+            process.wait()
+        os.close(terminal)
+
+
 class Picture(unittest.TestCase):
     def picture(self, operations, *flags):
         with tempfile.TemporaryDirectory() as directory:
@@ -341,6 +450,19 @@ class Picture(unittest.TestCase):
     def test_undecided_and_empty(self):
         self.assertIn('class="unknown"', self.picture(hard_history(), "--budget", "10"))
         self.assertIn("nothing to draw", self.picture([]))
+
+    def test_draws_the_counter_that_the_verdict_is_about(self):
+        innocent = [add(1, 1, 0, 1, 1, 1, counter="innocent")]
+        text = self.picture(innocent + many_sizes("guilty", 100), "--budget", "5")
+        self.assertIn("Counter &quot;guilty&quot;", text)
+        self.assertIn("client 199 seq 1 ", text)
+        self.assertIn("its budget of 5 states was spent", text)
+
+    def test_a_long_name_is_cut_between_characters(self):
+        history = [get(1, 1, 0, 1, 7, counter="x" + "é" * 70)]
+        self.assertIn("x" + "é" * 31 + "...", self.picture(history))
+        result = run(history, "--json")
+        self.assertIn("x" + "é" * 31 + "...", json.loads(result.stdout)["reason"])
 
     def test_a_long_history_shows_a_segment_and_says_so(self):
         many = [add(1, i, 10 * i, 10 * i + 5, 1, i) for i in range(1, 5001)]

@@ -44,7 +44,9 @@ class CheckerStates : public testing::Test {
   }
 
   CounterOps ops_ = ops_with_a_detour();
-  StateSpace space_{ops_};
+  CheckOptions options_;
+  Budget budget_{options_};
+  StateSpace space_{ops_, budget_};
   Layer direct_;
   Layer detour_;
   Layer next_;
@@ -88,7 +90,9 @@ CounterOps ops_behind_three(int64_t last_invoke) {
 
 size_t several_lead_up(int64_t last_invoke) {
   const CounterOps ops = ops_behind_three(last_invoke);
-  StateSpace space(ops);
+  const CheckOptions options;
+  Budget budget(options);
+  StateSpace space(ops, budget);
   Layer start;
   Layer next;
   next.clear();

@@ -7,11 +7,15 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <limits>
+#include <mutex>
+#include <new>
 #include <thread>
 
 #include "core/history_reader.h"
@@ -37,8 +41,8 @@ std::string counted(uint64_t operation_count) {
   return fmt::format("{} operation{}", operation_count, operation_count == 1 ? "" : "s");
 }
 
-// One line on a terminal that is rewritten as the reading goes on, and wiped at the end. Inputs
-// that are done within half a second never show it.
+// One line on a terminal that is rewritten as the reading and then the judging go on, and wiped at
+// the end. Nothing at all goes into a pipe or a file.
 class Progress {
  public:
   Progress() : on_terminal_(isatty(STDERR_FILENO) == 1) {}
@@ -59,15 +63,39 @@ class Progress {
         fmt::format("reading: {} lines, {} a second", grouped(line_count),
                     grouped(static_cast<uint64_t>(static_cast<double>(line_count) / seconds)));
     if (input_bytes_ > read_bytes && read_bytes > 0) {
-      const double left_share =
-          static_cast<double>(input_bytes_ - read_bytes) / static_cast<double>(read_bytes);
-      text += fmt::format(", {:.0f} s left", seconds * left_share + 0.5);
+      text += time_left(seconds, read_bytes, input_bytes_);
     }
     show(text);
   }
 
   void judging(uint64_t operation_count) {
+    operation_count_ = operation_count;
+    judging_since_ = Clock::now();
+    next_ = judging_since_ + std::chrono::milliseconds(200);
     if (on_terminal_) show(fmt::format("judging {} operations", grouped(operation_count)));
+  }
+
+  // So many more operations are judged, after so many more states. Called by several threads.
+  void judged(uint64_t operation_count, uint64_t state_count) {
+    if (!on_terminal_) return;
+    const std::lock_guard<std::mutex> guard(mutex_);
+    judged_count_ = std::min(operation_count_, judged_count_ + operation_count);
+    state_count_ += state_count;
+    const auto now = Clock::now();
+    if (now < next_) return;
+    next_ = now + std::chrono::milliseconds(200);
+    const double seconds = std::chrono::duration<double>(now - judging_since_).count();
+    const auto rate_of = [&](uint64_t count) {
+      return grouped(static_cast<uint64_t>(static_cast<double>(count) / seconds));
+    };
+    std::string text =
+        fmt::format("judging: {} of {} operations, {} a second", grouped(judged_count_),
+                    grouped(operation_count_), rate_of(judged_count_));
+    if (state_count_ > 0) {
+      text += fmt::format(", {} states, {} a second", grouped(state_count_), rate_of(state_count_));
+    }
+    if (judged_count_ > 0) text += time_left(seconds, judged_count_, operation_count_);
+    show(text);
   }
 
   void wipe() {
@@ -78,6 +106,12 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // At the rate of before, and rounded up.
+  static std::string time_left(double seconds, uint64_t done, uint64_t all) {
+    const double left_share = static_cast<double>(all - done) / static_cast<double>(done);
+    return fmt::format(", {:.0f} s left", seconds * left_share + 0.5);
+  }
+
   void show(const std::string& text) {
     fmt::print(stderr, "\r\033[K{}", text);
     std::fflush(stderr);
@@ -85,8 +119,13 @@ class Progress {
   }
 
   uint64_t input_bytes_ = 0;
+  uint64_t operation_count_ = 0;
+  std::mutex mutex_;  // of what judging threads write: all below but began_
+  uint64_t judged_count_ = 0;
+  uint64_t state_count_ = 0;
   const bool on_terminal_;
   const Clock::time_point began_ = Clock::now();
+  Clock::time_point judging_since_ = began_;
   Clock::time_point next_ = began_ + std::chrono::milliseconds(500);
   bool shown_ = false;
 };
@@ -293,9 +332,13 @@ std::string explanation(const History& history, const CheckResult& result,
                    [&](size_t a, size_t b) { return history[a].invoke_ns < history[b].invoke_ns; });
   std::string text;
   if (!culprits.empty()) {
-    text += result.verdict == Verdict::kViolation
-                ? "the operations that cannot all be true, by the time they began:\n"
-                : "the operations that stayed undecided, by the time they began:\n";
+    text +=
+        result.verdict == Verdict::kUnknown
+            ? "the operations that stayed undecided, by the time they began:\n"
+        : result.culprits_contradict
+            ? "the operations that cannot all be true, whatever the others did, by the time they "
+              "began:\n"
+            : "the operations where it shows, by the time they began:\n";
     text += sentences(history, culprits, kShownMax);
   }
   if (options.max_clock_error_ns > 0) {
@@ -306,10 +349,10 @@ std::string explanation(const History& history, const CheckResult& result,
   }
   if (result.verdict == Verdict::kUnknown) {
     text += fmt::format(
-        "this is no verdict: {} search states were visited (--budget {} for each counter). A "
-        "larger "
-        "budget may decide it; fewer operations of unknown outcome certainly help.\n",
-        result.states_visited, options.budget);
+        "this is no verdict: {} search states were visited (--budget {} and --memory {} for each "
+        "counter). More of what ran out may decide it; fewer operations of unknown outcome "
+        "certainly help.\n",
+        result.states_visited, options.budget, options.memory_bytes >> 20);
   }
   return text;
 }
@@ -324,6 +367,24 @@ bool write_picture(const CheckFlags& flags, const History& history, const CheckR
   return false;
 }
 
+// CLI11 would read 010 as eight, and what is out of range as the nearest number within.
+template <class Integer>
+CLI::Validator whole_number(Integer low, Integer high) {
+  return CLI::Validator(
+      [low, high](std::string& text) -> std::string {
+        Integer number = 0;
+        const char* end = text.data() + text.size();
+        const auto [stop, code] = std::from_chars(text.data(), end, number);
+        const size_t first_digit = text.rfind('-', 0) == 0 ? 1 : 0;
+        const bool plain = text.size() == first_digit + 1 || text[first_digit] != '0';
+        if (code == std::errc() && stop == end && plain && low <= number && number <= high) {
+          return {};
+        }
+        return fmt::format("'{}': give a decimal number from {} to {}", text, low, high);
+      },
+      "");
+}
+
 }  // namespace
 
 CLI::App& add_check_command(CLI::App& app, CheckFlags& flags) {
@@ -333,22 +394,28 @@ CLI::App& add_check_command(CLI::App& app, CheckFlags& flags) {
   command.add_flag("--explain", flags.explain,
                    "Also print the operations behind the verdict, in words");
   command.add_option("--initial", flags.options.initial, "Value that every counter starts with")
+      ->check(
+          whole_number(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   command
       .add_option("--max-clock-error", flags.options.max_clock_error_ns,
                   "Widen every operation by this many nanoseconds on both sides")
       ->type_name("NS")
-      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000'000'000'000}));
+      ->check(whole_number(int64_t{0}, int64_t{1'000'000'000'000'000}));
   command
       .add_option("--budget", flags.options.budget,
                   "Search states to visit at most, for each counter")
-      ->check([](const std::string& text) {  // CLI11 would wrap it around
-        return text.rfind('-', 0) == 0 ? "must be 0 or more, not " + text : std::string();
-      })
+      ->check(whole_number(uint64_t{0}, std::numeric_limits<uint64_t>::max()))
+      ->capture_default_str();
+  command
+      .add_option("--memory", flags.memory_mb,
+                  "Megabytes that a counter's search may take at most, on top of the operations")
+      ->type_name("MB")
+      ->check(whole_number(uint64_t{1}, uint64_t{32'768}))
       ->capture_default_str();
   flags.job_count = std::max(1U, std::thread::hardware_concurrency());
   command.add_option("--jobs", flags.job_count, "Counters to judge at once; changes no verdict")
-      ->check(CLI::Range(1U, 1024U))
+      ->check(whole_number(1U, 1024U))
       ->capture_default_str();
   command
       .add_option("--html", flags.html,
@@ -357,7 +424,9 @@ CLI::App& add_check_command(CLI::App& app, CheckFlags& flags) {
   return command;
 }
 
-int check_command(const CheckFlags& flags) {
+namespace {
+
+int read_and_judge(const CheckFlags& flags) {
   History history;
   std::string error;
   Progress progress;
@@ -366,19 +435,39 @@ int check_command(const CheckFlags& flags) {
     fmt::print(stderr, "tallysim: {}\n", error);
     return kExitUsage;
   }
+  sim::CheckOptions options = flags.options;
+  options.memory_bytes = flags.memory_mb << 20;
   progress.judging(history.size());
+  options.on_progress = [&](uint64_t op_count, uint64_t state_count) {
+    progress.judged(op_count, state_count);
+  };
   const CheckResult result =
-      sim::check_history(history, flags.options, [&](size_t count, const sim::Task& task) {
+      sim::check_history(history, options, [&](size_t count, const sim::Task& task) {
         for_each_on_threads(flags.job_count, count, task);
       });
   progress.wipe();
   fmt::print("{}", flags.json ? result_json(result) : result_text(result));
   if (flags.explain) {
     // With --json, standard output is for programs.
-    fmt::print(flags.json ? stderr : stdout, "{}", explanation(history, result, flags.options));
+    fmt::print(flags.json ? stderr : stdout, "{}", explanation(history, result, options));
   }
   if (!flags.html.empty() && !write_picture(flags, history, result)) return kExitEnvironment;
   return exit_code(result.verdict);
+}
+
+}  // namespace
+
+int check_command(const CheckFlags& flags) {
+  try {
+    return read_and_judge(flags);
+  } catch (const std::bad_alloc&) {
+    // Not by way of fmt: there may be no memory for it.
+    std::fputs(
+        "tallysim: the system gives no more memory; check a part of the history, fewer counters at "
+        "once (--jobs) or with less memory each (--memory)\n",
+        stderr);
+    return kExitEnvironment;
+  }
 }
 
 }  // namespace tally::tools

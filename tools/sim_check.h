@@ -18,6 +18,7 @@ namespace tally::tools {
 struct CheckFlags {
   std::string file;  // "-": standard input
   sim::CheckOptions options;
+  uint64_t memory_mb = sim::CheckOptions{}.memory_bytes >> 20;
   unsigned job_count = 1;  // threads that judge counters; does not change what comes out
   bool json = false;
   bool explain = false;
@@ -28,7 +29,7 @@ struct CheckFlags {
 CLI::App& add_check_command(CLI::App& app, CheckFlags& flags);
 
 // Reads, judges, prints. The exit code: 0 ok, 1 violation, 2 a bad line or a file that cannot be
-// read, 3 the picture cannot be written, 4 undecided.
+// read, 3 the picture cannot be written or the system gives no more memory, 4 undecided.
 int check_command(const CheckFlags& flags);
 
 }  // namespace tally::tools
