@@ -19,6 +19,7 @@
 
 #include <algorithm>
 
+#include "sim/checker_core.h"
 #include "sim/checker_explain.h"
 #include "sim/checker_states.h"
 
@@ -35,8 +36,10 @@ enum class PassEnd : uint8_t { kFound, kProvenEmpty, kLost, kBudget };
 
 class Search {
  public:
-  Search(const CounterOps& ops, size_t beam_width, Budget& budget, Explanation& why)
+  // `why` may be null: then nobody wants to know.
+  Search(const CounterOps& ops, size_t beam_width, Budget& budget, Explanation* why)
       : input_(ops),
+        beam_width_(beam_width),
         width_min_(ops.ambiguous.empty() ? std::min(beam_width, kWidthMinCertain) : beam_width),
         snapshot_distance_(ops.ambiguous.empty() ? (beam_width + 1) / 2 : beam_width),
         back_min_(2 * snapshot_distance_),
@@ -48,7 +51,7 @@ class Search {
     const size_t order_begin = order.size();
     space_.make_start(final_);
     if (space_.is_full()) {
-      explain_too_large();
+      if (why_ != nullptr) explain_too_large();
       return Answer::kUndecided;
     }
     space_.write_trail(final_.states[0].trail, order);
@@ -61,13 +64,14 @@ class Search {
     budget_.put_back(rest);
     if (end == PassEnd::kLost || end == PassEnd::kBudget) end = run_exact(order);
     if (end == PassEnd::kFound) return Answer::kOk;
-    order.resize(order_begin);
-    if (end == PassEnd::kProvenEmpty && !space_.is_full()) {
-      explain_violation();
-      return Answer::kViolation;
+    const bool proven = end == PassEnd::kProvenEmpty && !space_.is_full();
+    if (why_ != nullptr) {
+      const Linearization beginning(order.begin() + static_cast<ptrdiff_t>(order_begin),
+                                    order.end());
+      proven ? explain_violation(beginning) : explain_undecided();
     }
-    explain_undecided();
-    return Answer::kUndecided;
+    order.resize(order_begin);
+    return proven ? Answer::kViolation : Answer::kUndecided;
   }
 
  private:
@@ -272,17 +276,57 @@ class Search {
     return *best;
   }
 
-  // Every order leads through the final state, so what cannot be lies behind it.
-  std::string stuck_from_where() const {
-    if (final_depth_ == 0) return " Every order of its operations gets stuck";
-    const State& state = final_.states[0];
-    return fmt::format(
-        " All fits up to a point before time {}, and every order leads to the value {} there. But "
-        "from there every order gets stuck",
-        state.limit, state.value);
+  // What is left of the counter at the final state, to which `beginning` leads.
+  CounterOps ops_from_final(const Linearization& beginning) const {
+    if (beginning.empty()) return input_;
+    Linearization done = beginning;
+    std::sort(done.begin(), done.end());
+    const auto is_done = [&](const auto& op) {
+      return std::binary_search(done.begin(), done.end(), op.index);
+    };
+    CounterOps rest = input_;
+    rest.initial = final_.states[0].value;
+    std::erase_if(rest.completed, is_done);
+    std::erase_if(rest.rejected, is_done);
+    std::erase_if(rest.ambiguous, is_done);
+    return rest;
   }
 
-  void explain_violation() {
+  // The core among what every order gets stuck at; what returned by then is tried first.
+  std::vector<uint32_t> find_core_behind(const Linearization& beginning) const {
+    const CounterOps rest = ops_from_final(beginning);
+    const State& state = furthest();
+    int64_t open_until = state.limit;
+    for (size_t i = 0; i < state.pending_count; ++i) {
+      const uint32_t p = layer_.pending[state.pending_begin + i];
+      open_until = std::max(open_until, space_.ops()[p].ret);
+    }
+    for (const int64_t time : {state.limit, open_until, kTimeMax}) {
+      const std::vector<uint32_t> core = find_core(rest, time, beam_width_);
+      if (!core.empty()) return core;
+    }
+    return {};
+  }
+
+  // Every order leads through the final state, so what cannot be lies behind it.
+  void explain_violation(const Linearization& beginning) {
+    why_->text = fmt::format("Counter {}:", quoted(input_.name));
+    if (!beginning.empty()) {
+      why_->text += fmt::format(
+          " All fits up to a point before time {}, and every order leads to the value {} there. "
+          "From there on,",
+          final_.states[0].limit, final_.states[0].value);
+    }
+    const std::vector<uint32_t> core = find_core_behind(beginning);
+    if (core.empty()) return explain_where_stuck(!beginning.empty());
+    why_->contradictory = beginning.empty();
+    for (const uint32_t index : core) why_->blame(index);
+    why_->text += fmt::format(" {} {} in any order, whatever the other operations did.",
+                              describe_list(*input_.history, core),
+                              core.size() == 1 ? "has no place" : "cannot all be true");
+  }
+
+  void explain_where_stuck(bool in_the_middle) {
     const State& state = furthest();
     const std::vector<SearchOp>& ops = space_.ops();
     const uint32_t* pending = layer_.pending.data() + state.pending_begin;
@@ -292,33 +336,32 @@ class Search {
     });
     for (uint32_t& p : open) {
       p = ops[p].index;
-      why_.blame(p);
+      why_->blame(p);
     }
     const History& history = *input_.history;
     const std::vector<uint32_t> others(open.begin() + 1, open.end());
-    why_.text = fmt::format(
-        "Counter {}:{} by time {}. In the one that comes furthest the value is {} when {} must "
-        "take effect{}.",
-        quoted(input_.name), stuck_from_where(), state.limit, state.value,
-        describe(history[open[0]]),
+    why_->text += fmt::format(
+        " {} order of its operations gets stuck by time {}. In the one that comes furthest the "
+        "value is {} when {} must take effect{}.",
+        in_the_middle ? "every" : "Every", state.limit, state.value, describe(history[open[0]]),
         others.empty() ? "" : "; also open then: " + describe_list(history, others));
   }
 
   void explain_too_large() {
     const uint32_t first = space_.ops()[0].index;
-    why_.blame(first);
-    why_.text = fmt::format("Counter {}: undecided, as {}, already at the beginning, with {}.",
-                            quoted(input_.name), budget_.what_ran_out(),
-                            describe((*input_.history)[first]));
+    why_->blame(first);
+    why_->text = fmt::format("Counter {}: undecided, as {}, already at the beginning, with {}.",
+                             quoted(input_.name), budget_.what_ran_out(),
+                             describe((*input_.history)[first]));
   }
 
   void explain_undecided() {
     if (layer_.states.empty()) return explain_too_large();
     const State& state = furthest();
     for (size_t i = 0; i < state.pending_count; ++i) {
-      why_.blame(space_.ops()[layer_.pending[state.pending_begin + i]].index);
+      why_->blame(space_.ops()[layer_.pending[state.pending_begin + i]].index);
     }
-    why_.text = fmt::format(
+    why_->text = fmt::format(
         "Counter {}: undecided, as {}, around time {}, with {} operation{} open at once and {} "
         "state{} to tell apart.",
         quoted(input_.name), budget_.what_ran_out(), state.limit, state.pending_count,
@@ -327,11 +370,12 @@ class Search {
   }
 
   const CounterOps& input_;
+  const size_t beam_width_;
   const size_t width_min_;
   const size_t snapshot_distance_;  // layers
   const size_t back_min_;           // layers a beam goes back at first
   Budget& budget_;
-  Explanation& why_;
+  Explanation* why_;
   StateSpace space_;
   Layer final_;  // holds one state; trails begin there
   size_t final_depth_ = 0;
@@ -345,7 +389,12 @@ class Search {
 
 Answer solve_search(const CounterOps& ops, size_t beam_width, Budget& budget, Linearization& order,
                     Explanation& why) {
-  return Search(ops, beam_width, budget, why).run(order);
+  return Search(ops, beam_width, budget, &why).run(order);
+}
+
+Answer decide_by_search(const CounterOps& ops, size_t beam_width, Budget& budget) {
+  Linearization unused;
+  return Search(ops, beam_width, budget, nullptr).run(unused);
 }
 
 }  // namespace tally::sim::checker

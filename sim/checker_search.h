@@ -12,4 +12,7 @@ namespace tally::sim::checker {
 Answer solve_search(const CounterOps& ops, size_t beam_width, Budget& budget, Linearization& order,
                     Explanation& why);
 
+// The same answer without its reasons.
+Answer decide_by_search(const CounterOps& ops, size_t beam_width, Budget& budget);
+
 }  // namespace tally::sim::checker

@@ -1,6 +1,7 @@
 // The hand-made histories of the design and some of our own, from tests/checker_handmade.txt.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -167,6 +168,59 @@ TEST(CheckerHandMade, UnknownSaysWhereAndWhy) {
   EXPECT_NE(result.reason.find("budget"), std::string::npos) << result.reason;
   EXPECT_FALSE(result.culprits.empty());
   EXPECT_EQ(check_history(history, {}).verdict, Verdict::kOk);
+}
+
+// Many unanswered increments in one gap, of a size that leaves a remainder: two of another size
+// have to make up for it. Neither a step for each nor a stack frame for each.
+TEST(CheckerHandMade, AGapThatTakesThousands) {
+  constexpr int64_t kThreeCount = 50'000;
+  History history;
+  for (int64_t i = 0; i < kThreeCount + 3; ++i) {
+    history.push_back(parse_history(i < kThreeCount ? "amb+3 [0" : "amb+2 [0")[0]);
+  }
+  history.push_back(parse_history("get->0 [1,2]")[0]);
+  history.back().value = 3 * (kThreeCount - 2) + 4;
+  for (size_t i = 0; i < history.size(); ++i) history[i].client = i;
+  const CheckResult result = check_history(history, {});
+  EXPECT_EQ(result.verdict, Verdict::kOk) << result.reason;
+  EXPECT_LT(result.states_visited, 1000u);
+  history.back().value = 3 * kThreeCount + 7;  // one more than all together
+  EXPECT_EQ(check_history(history, {}).verdict, Verdict::kViolation);
+}
+
+// Refusals that each ask for another height, before which nothing was sent since the last: the
+// highest of them speaks for all.
+TEST(CheckerHandMade, ManyBoundsBehindOnePool) {
+  History history;
+  for (int64_t i = 0; i < 1200; ++i) {
+    history.push_back(parse_history("amb+1<=1000000000 [0")[0]);
+    history.back().delta = int64_t{1} << (i % 20);
+  }
+  for (int64_t i = 0; i < 200; ++i) {
+    history.push_back(parse_history("rej+1<=1000000000 [5,10]")[0]);
+    history.back().delta = 1'000'000'000 - 1000 - 37 * i;
+    *history.back().return_ns += i;
+  }
+  for (size_t i = 0; i < history.size(); ++i) history[i].client = i;
+  const CheckResult result = check_history(history, {});
+  EXPECT_EQ(result.verdict, Verdict::kOk) << result.reason;
+  EXPECT_LT(result.states_visited, 1000u);
+}
+
+// What is found open when every order gets stuck is not what is at fault.
+TEST(CheckerHandMade, AViolationComesDownToWhatContradicts) {
+  const History lost = parse_history("+1->1 [0,1]; +1->1 [0,1]; -1->0 [5,6]");
+  const CheckResult result = check_history(lost, {});
+  EXPECT_EQ(result.culprits, (std::vector<size_t>{0, 1})) << result.reason;
+  EXPECT_TRUE(result.culprits_contradict);
+  // Behind a point that every order leads through, it is the value there that counts.
+  const History later = parse_history(
+      "+5->5 [0,1]; -2->3 [2,3]; -1->2 [4,5]; +9->11 [6,7]; get->4 [8,9]; -1->10 [10,11]");
+  const CheckResult found = check_history(later, {});
+  EXPECT_EQ(found.verdict, Verdict::kViolation);
+  EXPECT_NE(std::find(found.culprits.begin(), found.culprits.end(), size_t{4}),
+            found.culprits.end())
+      << found.reason;
 }
 
 // Every counter is judged by itself, and a violation of one outweighs that another is undecided.
