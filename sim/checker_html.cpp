@@ -327,6 +327,7 @@ class Picture {
         "<h2>{}</h2>\n<table><tr><th>client</th><th>seq</th><th>operation</th>"
         "<th>invoke</th><th>return</th></tr>\n",
         result_.verdict != Verdict::kViolation ? "Stayed undecided"
+        : !result_.culprits_contradict         ? "Where it shows"
         : result_.culprits.size() == 1         ? "Has no place in any order"
                                                : "Cannot all be true together");
     size_t left_out_count = result_.culprits.size();

@@ -128,7 +128,9 @@ void StateSpace::enable() {
 // Takes the pending observers that agree with the value of scratch_; whether there were any. If
 // not, scratch_candidates_ are the increments that start from this value.
 bool StateSpace::take_observers() {
-  scratch_candidates_.resize(scratch_pending_.size());
+  if (scratch_candidates_.size() < scratch_pending_.size()) {
+    scratch_candidates_.resize(2 * scratch_pending_.size());
+  }
   size_t match_count = 0;
   for (uint32_t i = 0; i < scratch_pending_.size(); ++i) {  // written so that it needs no branches
     const SearchOp& op = ops_[scratch_pending_[i]];
@@ -150,7 +152,7 @@ bool StateSpace::take_observers() {
       ++taken_count;
     }
   }
-  scratch_candidates_.resize(candidate_count);
+  scratch_.candidate_count = static_cast<uint32_t>(candidate_count);
   if (taken_count > 0) std::erase(scratch_pending_, kTaken);
   return taken_count > 0;
 }
@@ -162,8 +164,9 @@ void StateSpace::take_increment(uint32_t p) {
 }
 
 bool StateSpace::same_frontier(const Layer& layer, const State& state) const {
-  return state.value == scratch_.value && state.next == scratch_.next &&
-         state.pending_count == scratch_pending_.size() &&
+  // Equal frontiers took the same increments: this tells most others apart without a look at them.
+  return state.lateness == scratch_.lateness && state.value == scratch_.value &&
+         state.next == scratch_.next && state.pending_count == scratch_pending_.size() &&
          std::equal(scratch_pending_.begin(), scratch_pending_.end(),
                     layer.pending.begin() + static_cast<ptrdiff_t>(state.pending_begin));
 }
@@ -198,7 +201,7 @@ void StateSpace::add_scratch(Layer& layer, uint32_t parent) {
     trail_ops_.resize(trail_begin_);
     return;
   }
-  if (!make_room(layer, scratch_pending_.size(), scratch_candidates_.size())) {
+  if (!make_room(layer, scratch_pending_.size(), scratch_.candidate_count)) {
     trail_ops_.resize(trail_begin_);
     full_ = true;
     return;
@@ -209,9 +212,8 @@ void StateSpace::add_scratch(Layer& layer, uint32_t parent) {
   scratch_.pending_count = static_cast<uint32_t>(scratch_pending_.size());
   layer.pending.insert(layer.pending.end(), scratch_pending_.begin(), scratch_pending_.end());
   scratch_.candidate_begin = layer.candidates.size();
-  scratch_.candidate_count = static_cast<uint32_t>(scratch_candidates_.size());
   layer.candidates.insert(layer.candidates.end(), scratch_candidates_.begin(),
-                          scratch_candidates_.end());
+                          scratch_candidates_.begin() + scratch_.candidate_count);
   layer.used.insert(layer.used.end(), scratch_used_.begin(), scratch_used_.end());
   layer.states.push_back(scratch_);
   if (layer.states.size() <= kUnhashedMax) return;
@@ -271,12 +273,15 @@ void StateSpace::rebuild_table(Layer& layer) {
 // Makes scratch_ a copy of state `s` of `layer`, without the pending operation at `skip`.
 void StateSpace::load_scratch(const Layer& layer, size_t s, size_t skip) {
   scratch_ = layer.states[s];
-  const auto begin = layer.pending.begin() + static_cast<ptrdiff_t>(scratch_.pending_begin);
-  const auto end = begin + scratch_.pending_count;
-  const auto hole = skip == kNone ? end : begin + static_cast<ptrdiff_t>(skip);
-  scratch_pending_.assign(begin, hole);
-  if (hole != end) scratch_pending_.insert(scratch_pending_.end(), hole + 1, end);
-  limit_holds_ = hole == end || ops_[*hole].ret != scratch_.limit;
+  const uint32_t* begin = layer.pending.data() + scratch_.pending_begin;
+  const uint32_t* end = begin + scratch_.pending_count;
+  scratch_pending_.assign(begin, end);
+  limit_holds_ = true;
+  if (skip != kNone) {
+    limit_holds_ = ops_[begin[skip]].ret != scratch_.limit;
+    std::copy(begin + skip + 1, end, scratch_pending_.begin() + static_cast<ptrdiff_t>(skip));
+    scratch_pending_.pop_back();
+  }
   const uint32_t* used = layer.used.data() + s * classes_.size();
   scratch_used_.assign(used, used + classes_.size());
   trail_begin_ = static_cast<uint32_t>(trail_ops_.size());
@@ -319,14 +324,24 @@ bool StateSpace::covers(uint32_t other, uint32_t p) const {
 void StateSpace::expand_completed(const Layer& layer, size_t s, Layer& next) {
   const State& state = layer.states[s];
   const uint32_t* pending = layer.pending.data() + state.pending_begin;
-  const uint32_t* begin = layer.candidates.data() + state.candidate_begin;
-  const uint32_t* end = begin + state.candidate_count;
-  for (const uint32_t* i = begin; i != end; ++i) {
-    if (std::any_of(begin, end, [&](uint32_t j) { return covers(pending[j], pending[*i]); })) {
-      continue;
+  const uint32_t* candidates = layer.candidates.data() + state.candidate_begin;
+  // They all start from the value of the state: of those that end at the same one, the one that
+  // covers the others.
+  best_.clear();
+  for (uint32_t c = 0; c < state.candidate_count; ++c) {
+    const uint32_t i = candidates[c];
+    const auto same = std::find_if(best_.begin(), best_.end(), [&](uint32_t other) {
+      return ops_[pending[other]].post == ops_[pending[i]].post;
+    });
+    if (same == best_.end()) {
+      best_.push_back(i);
+    } else if (covers(pending[i], pending[*same])) {
+      *same = i;
     }
-    load_scratch(layer, s, *i);
-    take_increment(pending[*i]);
+  }
+  for (const uint32_t i : best_) {
+    load_scratch(layer, s, i);
+    take_increment(pending[i]);
     settle();
     add_scratch(next, state.trail);
   }

@@ -174,7 +174,7 @@ class StateSpace {
   void add_several(Layer& layer, size_t s, size_t i, Layer& next);
   void add_directed(Layer& layer, size_t s, size_t i, const Batch& batch, Layer& next);
 
-  static constexpr size_t kTrailCountMany = size_t{1} << 20;
+  static constexpr size_t kTrailCountMany = size_t{1} << 16;
 
   const int64_t initial_;
   Budget& budget_;
@@ -190,9 +190,10 @@ class StateSpace {
   State scratch_;  // the state being built, its pending operations, candidates and counts
   bool limit_holds_ = false;  // scratch_.limit is the earliest return in scratch_pending_
   std::vector<uint32_t> scratch_pending_;
-  std::vector<uint32_t> scratch_candidates_;
+  std::vector<uint32_t> scratch_candidates_;  // scratch_.candidate_count of them; more room behind
   std::vector<uint32_t> scratch_used_;
-  std::vector<uint32_t> ranking_;  // kept for its memory, as is kept_
+  std::vector<uint32_t> best_;  // kept for its memory, as are ranking_ and kept_
+  std::vector<uint32_t> ranking_;
   Layer kept_;
   uint32_t trail_begin_ = 0;  // of its own operations in trail_ops_
 };

@@ -175,17 +175,40 @@ TEST(CheckerHandMade, UnknownSaysWhereAndWhy) {
 TEST(CheckerHandMade, AGapThatTakesThousands) {
   constexpr int64_t kThreeCount = 50'000;
   History history;
-  for (int64_t i = 0; i < kThreeCount + 3; ++i) {
+  for (int64_t i = 0; i < kThreeCount + 2; ++i) {
     history.push_back(parse_history(i < kThreeCount ? "amb+3 [0" : "amb+2 [0")[0]);
   }
   history.push_back(parse_history("get->0 [1,2]")[0]);
-  history.back().value = 3 * (kThreeCount - 2) + 4;
   for (size_t i = 0; i < history.size(); ++i) history[i].client = i;
-  const CheckResult result = check_history(history, {});
-  EXPECT_EQ(result.verdict, Verdict::kOk) << result.reason;
-  EXPECT_LT(result.states_visited, 1000u);
-  history.back().value = 3 * kThreeCount + 7;  // one more than all together
-  EXPECT_EQ(check_history(history, {}).verdict, Verdict::kViolation);
+  const auto judge = [&](int64_t value) {
+    history.back().value = value;
+    const CheckResult result = check_history(history, {});
+    EXPECT_LT(result.states_visited, 1000u) << value;
+    return result.verdict;
+  };
+  EXPECT_EQ(judge(3 * (kThreeCount - 2) + 4), Verdict::kOk);
+  EXPECT_EQ(judge(3 * kThreeCount + 4), Verdict::kOk) << "all of them";
+  EXPECT_EQ(judge(3 * kThreeCount + 5), Verdict::kViolation);
+  EXPECT_EQ(judge(3 * kThreeCount + 3), Verdict::kViolation) << "1 cannot be left out";
+}
+
+// Subsets of unanswered increments that lead to so many values that states fill the memory.
+TEST(CheckerHandMade, MemoryRunsOutWithAReason) {
+  History history;
+  for (int64_t i = 0; i < 40; ++i) {
+    history.push_back(parse_history("amb+1 [0")[0]);
+    history.back().delta = (i % 2 == 0 ? 1 : -1) * 1'000'003 * (i + 1);
+  }
+  history.push_back(parse_history("get->500 [1,2]")[0]);
+  for (size_t i = 0; i < history.size(); ++i) history[i].client = i;
+  for (const uint64_t kilobytes : {1, 16, 256, 4096}) {
+    CheckOptions options;
+    options.memory_bytes = kilobytes << 10;
+    const CheckResult result = check_history(history, options);
+    EXPECT_EQ(result.verdict, Verdict::kUnknown) << result.reason;
+    EXPECT_NE(result.reason.find("memory"), std::string::npos) << result.reason;
+    EXPECT_LT(result.states_visited, 100'000u);
+  }
 }
 
 // Refusals that each ask for another height, before which nothing was sent since the last: the

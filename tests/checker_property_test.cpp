@@ -242,6 +242,30 @@ TEST(CheckerLongHistories, BothSignsFromLinesInNoOrder) {
   EXPECT_EQ(check_history(history, {}).verdict, Verdict::kViolation);
 }
 
+// So many states that how they were reached is tidied up on the way; and where there is memory for
+// few, going back is only to fewer places.
+TEST(CheckerLongHistories, ManyOrdersToForget) {
+  TestRandom random(7);
+  History history;
+  int64_t value = 0;
+  for (int64_t i = 0; i < 30'000; ++i) {
+    Operation op;
+    op.client = static_cast<uint64_t>(i);
+    op.counter.push_back('c');
+    op.delta = random.chance(50) ? 1 : -1;
+    op.value = value += op.delta;
+    op.invoke_ns = 10 * i - random.between(0, 80);
+    op.return_ns = 10 * i + random.between(0, 80);
+    history.push_back(op);
+  }
+  CheckOptions options;
+  EXPECT_EQ(check_history(history, options).verdict, Verdict::kOk);
+  options.memory_bytes = uint64_t{6} << 20;
+  const CheckResult result = check_history(history, options);
+  EXPECT_EQ(result.verdict, Verdict::kOk) << result.reason;
+  EXPECT_GT(result.states_visited, 60'000u) << "or nothing had to be tidied up";
+}
+
 TEST(CheckerLongHistories, OneStaleGetAmongAHundredThousand) {
   History history;
   for (uint64_t i = 0; i < 100'000; ++i) {
