@@ -288,8 +288,8 @@ class AnyFiller {
         at = take_one_less(choice, &rest);
       }
       while (at < suffixes_.size() && suffixes_[at].delta > rest) ++at;
-      back =
-          at == suffixes_.size() || suffixes_[at].total < rest || rest % suffixes_[at].divisor != 0;
+      const bool too_few = at == suffixes_.size() || suffixes_[at].total < rest;
+      back = too_few || rest % suffixes_[at].divisor != 0;
       if (back) continue;
       const Suffix& suffix = suffixes_[at++];
       const uint64_t count = std::min<uint64_t>(suffix.left, rest / suffix.delta);

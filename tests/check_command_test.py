@@ -12,6 +12,7 @@ import pty
 import re
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -337,6 +338,29 @@ class Refusals(unittest.TestCase):
             self.assertEqual(result.stdout, "", flags)
         for flags in (["--initial", str(-2**63)], ["--budget", str(2**64 - 1)], ["--memory", "1"]):
             self.assertIn(run(FINE, *flags).returncode, (0, 1), flags)
+
+
+class OtherTools(unittest.TestCase):
+    def test_the_conversion_of_the_readme(self):
+        readme = pathlib.Path(__file__).parent.parent / "sim" / "README.md"
+        script = readme.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+        events = [(0, "invoke", "add", 5, 100), (1, "invoke", "read", None, 110),
+                  (0, "ok", "add", 5, 120), (1, "ok", "read", 5, 130),
+                  (0, "invoke", "add", 3, 140), (0, "info", "add", 3, 150),
+                  (0, "invoke", "read", None, 160), (0, "ok", "read", 8, 170),
+                  (1, "invoke", "read", None, 175), (1, "info", "read", None, 180),
+                  (1, "invoke", "add", 1, 185), (1, "fail", "add", 1, 190),
+                  (1, "invoke", "add", 2, 200)]
+        names = ("process", "type", "f", "value", "time")
+        text = "".join(json.dumps(dict(zip(names, event))) + "\n" for event in events)
+        lines = subprocess.run([sys.executable, "-c", script], input=text, text=True, check=True,
+                               capture_output=True).stdout
+        self.assertEqual(len(lines.splitlines()), 6)
+        result = run([], "--json", text=lines)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        said = json.loads(result.stdout)
+        self.assertEqual((said["ops"], said["unknown_used"], said["unknown_unspent"]), (5, 1, 1))
+        self.assertEqual(run([], text=lines.replace('"value": 8', '"value": 9')).returncode, 1)
 
 
 class LongInput(unittest.TestCase):
