@@ -8,9 +8,9 @@
 namespace tally::sim::checker {
 namespace {
 
-constexpr size_t kConsideredMax = 2000;  // operations
-constexpr uint64_t kStatesMax = 300'000;
-constexpr uint64_t kStatesPerTryMax = 20'000;
+constexpr size_t kConsideredMax = 1000;  // operations
+constexpr uint64_t kStatesMax = 30'000;  // over all tries: a tenth of a second or so
+constexpr uint64_t kStatesPerTryMax = 2'000;
 constexpr uint64_t kBytesMax = uint64_t{64} << 20;
 
 class CoreFinder {
@@ -67,10 +67,13 @@ class CoreFinder {
     return answer == Answer::kViolation;
   }
 
-  // A try costs something even where it takes no search.
+  // A try costs something even where it takes no search, and many classes make states dear.
   void pay(const Budget& budget) {
-    constexpr uint64_t kStatesPerTry = 50;
-    states_left_ -= std::min(states_left_, kStatesPerTry + budget.spent_count());
+    constexpr uint64_t kOpsPerState = 16;
+    const uint64_t op_count = weaker_.completed.size() + weaker_.ambiguous.size();
+    const uint64_t weight = 1 + weaker_.ambiguous.size() / kOpsPerState;
+    const uint64_t cost = 10 + op_count / kOpsPerState + budget.spent_count() * weight;
+    states_left_ -= std::min(states_left_, cost);
   }
 
   // Fills weaker_ with the history in which only `kept` is certain.

@@ -236,6 +236,14 @@ TEST(CheckerHandMade, AViolationComesDownToWhatContradicts) {
   const CheckResult result = check_history(lost, {});
   EXPECT_EQ(result.culprits, (std::vector<size_t>{0, 1})) << result.reason;
   EXPECT_TRUE(result.culprits_contradict);
+  // One decrement makes up for one of the three.
+  const History three = parse_history("+1->1 [0,1]; +1->1 [4,5]; -1->0 [2,9]; +1->1 [6,7]");
+  EXPECT_EQ(check_history(three, {}).culprits, (std::vector<size_t>{0, 1, 3}));
+  // Without the first, the refusal could have come at the value 0.
+  const History forced = parse_history("+3->3 [0,1]; rej+1<=5>=3 [5,6]; +2->5 [8,9]");
+  const CheckResult late = check_history(forced, {});
+  EXPECT_EQ(late.verdict, Verdict::kViolation);
+  EXPECT_FALSE(late.culprits_contradict) << late.reason;
   // Behind a point that every order leads through, it is the value there that counts.
   const History later = parse_history(
       "+5->5 [0,1]; -2->3 [2,3]; -1->2 [4,5]; +9->11 [6,7]; get->4 [8,9]; -1->10 [10,11]");
