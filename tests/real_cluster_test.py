@@ -230,7 +230,8 @@ def test_refuses_to_start():
     refused_start(good + ["--heartbeat-ms", "5000"], ["heartbeat"], code=2)
     refused_start(good + ["--no-such-flag"], ["no-such-flag"], code=2)
     for number in ("-1", "0", "010", "1e3", "99999999999999999"):
-        refused_start(good + ["--election-timeout-ms", number], [f"'{number}' is no number"], code=2)
+        refused_start(good + ["--election-timeout-ms", number], [f"'{number}' is no number"],
+                      code=2)
     refused_start(good + ["--config", "/"], ["is a directory"], code=2)
     refused_start(["--id", "1", "--data", "DATA/x/y", "--peers", f"1=127.0.0.1:{port}"],
                   ["cannot create"])
