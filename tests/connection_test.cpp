@@ -22,7 +22,8 @@ class ConnectionTest : public testing::Test, protected ConnectionOwner {
     int ends[2];
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
     other_end_ = ends[1];
-    connection_.emplace(loop_, *this, kGroup, 1);
+    ConnectionOwner& self = *this;
+    connection_.emplace(loop_, self, kGroup, uint64_t{1});
     // Of a stream socket that is no TCP, so without its options.
     connection_->adopt_stream(ends[0]);
   }
