@@ -103,10 +103,14 @@ void Client::lose_session() {
   }
 }
 
-void Client::on_broken(Time now, NodeId node) {
+void Client::on_broken(Time now, NodeId node) { on_lost(now, node, /*maybe_arrived=*/true); }
+
+void Client::on_unreached(Time now, NodeId node) { on_lost(now, node, /*maybe_arrived=*/false); }
+
+void Client::on_lost(Time now, NodeId node, bool maybe_arrived) {
   for (Request& request : requests_) {
     if (!request.in_flight || request.target != node) continue;
-    request.maybe_applied = true;
+    if (maybe_arrived) request.maybe_applied = true;
     try_again(now, request, /*at_once=*/false);
   }
   if (config_.nodes[node_] == node) node_ = (node_ + 1) % config_.nodes.size();

@@ -66,6 +66,9 @@ class Client {
   void on_response(Time now, NodeId from, const ValueResponse& response);
   // The connection to `node` broke: its attempts have no answer to come.
   void on_broken(Time now, NodeId node);
+  // No connection to `node` came about, or it refused the handshake: the attempts under way there
+  // were certainly not applied.
+  void on_unreached(Time now, NodeId node);
   // Timeouts. Call at deadline() or later.
   void wake(Time now);
 
@@ -97,6 +100,7 @@ class Client {
   };
 
   void settle(Time now);
+  void on_lost(Time now, NodeId node, bool maybe_arrived);
   void maybe_leave_session(Time now);
   void maybe_open_session();
   void send(Time now, Request& request);

@@ -28,22 +28,45 @@ ClientNetwork::ClientNetwork(Loop& loop, const std::string& cluster, const std::
   }
 }
 
-// Null when it cannot be opened now; then flush() tells.
-ClientNetwork::Link* ClientNetwork::open_link(NodeId to) {
+size_t ClientNetwork::index_of(NodeId node) const {
   const auto link =
-      std::find_if(links_.begin(), links_.end(), [&](const Link& each) { return each.id == to; });
-  CHECK(link != links_.end(), "a request for node {}", to.value());
-  if (link->connection->is_open()) return &*link;
+      std::find_if(links_.begin(), links_.end(), [&](const Link& each) { return each.id == node; });
+  CHECK(link != links_.end(), "a request for node {}", node.value());
+  return static_cast<size_t>(link - links_.begin());
+}
+
+// Null when it cannot be opened now; then flush() tells. Until it has told, nothing leaves: what is
+// told to have gone nowhere must not be under way.
+ClientNetwork::Link* ClientNetwork::open_link(NodeId to) {
+  Link& link = links_[index_of(to)];
+  if (link.broken) return nullptr;
+  if (link.connection->is_open()) return &link;
   const Time now = monotonic_now();
-  if (now < link->retry_at) {
-    if (link->broken.empty()) link->broken = "not reached a moment ago";
+  if (now < link.retry_at) {
+    link.broken = true;
     return nullptr;
   }
-  link->retry_at = now + kRetryAfter;
-  std::string error = link->connection->connect(link->address);
-  if (error.empty()) return &*link;
-  link->broken = std::move(error);
+  link.retry_at = now + kRetryAfter;
+  link.connected = false;
+  link.greeted = false;
+  link.why = link.connection->connect(link.address);
+  if (link.why.empty()) return &link;
+  link.broken = true;
   return nullptr;
+}
+
+std::string ClientNetwork::describe(NodeId node) const {
+  const Link& link = links_[index_of(node)];
+  if (!link.connection->is_open()) return "not connected";
+  if (!link.connected) return "no connection in time";
+  if (link.greeted) return {};
+  return "connected, but not greeted as by a Tally node: it is paused, or another program's port";
+}
+
+size_t ClientNetwork::refusal_count() const {
+  if (accepted_) return 0;
+  return static_cast<size_t>(
+      std::count_if(links_.begin(), links_.end(), [](const Link& link) { return link.refused; }));
 }
 
 void ClientNetwork::send(NodeId to, ClientRequest&& request) {
@@ -59,15 +82,16 @@ void ClientNetwork::send(NodeId to, const net::NetMessage& message) {
 void ClientNetwork::flush() {
   for (Link& link : links_) {
     if (link.connection->queued_bytes() > 0) link.connection->flush();
-    if (link.broken.empty()) continue;
-    const std::string why = std::exchange(link.broken, {});
-    owner_.on_node_broken(link.id, why);
+    if (!std::exchange(link.broken, false)) continue;
+    const std::string why = std::exchange(link.why, {});
+    owner_.on_node_broken(link.id, why, /*maybe_arrived=*/false);
   }
 }
 
 // What is queued already waits behind the handshake.
 void ClientNetwork::on_connected(Connection& connection) {
-  const Link& link = links_[connection.tag()];
+  Link& link = links_[connection.tag()];
+  link.connected = true;
   net::NetMessage message;
   net::Hello& hello = *message.mutable_hello();
   hello.set_wire_version(kWireVersion);
@@ -91,18 +115,26 @@ void ClientNetwork::on_net_message(Connection& connection, const net::NetMessage
     owner_.on_node_message(link.id, message);
     return;
   }
-  if (message.hello_reply().refusal() == net::REFUSAL_NONE) return;
-  refusal_ = fmt::format("node {} at {} refused: {}", link.id.value(), link.address,
-                         message.hello_reply().error());
+  const net::Refusal refusal = message.hello_reply().refusal();
+  link.greeted = refusal == net::REFUSAL_NONE;
+  link.refused = !link.greeted && refusal != net::REFUSAL_TOO_MANY;
+  accepted_ = accepted_ || link.greeted;
+  if (link.greeted) return;
+  // It looks at nothing that came after the handshake.
   connection.close();
-  link.broken = refusal_;
+  link.retry_at = monotonic_now() + kRetryAfter;
+  link.broken = true;
+  link.why = fmt::format("refused: {}", message.hello_reply().error());
 }
 
 void ClientNetwork::on_broken(Connection& connection, const std::string& why) {
   Link& link = links_[connection.tag()];
   link.retry_at = monotonic_now() + kRetryAfter;
-  owner_.on_node_broken(link.id,
-                        fmt::format("node {} at {}: {}", link.id.value(), link.address, why));
+  const bool connected = std::exchange(link.connected, false);
+  const bool greeted = std::exchange(link.greeted, false);
+  owner_.on_node_broken(
+      link.id, greeted || !connected ? why : fmt::format("{} (instead of a greeting)", why),
+      /*maybe_arrived=*/connected);
 }
 
 }  // namespace tally

@@ -221,6 +221,27 @@ TEST_F(ClientTest, ABrokenConnectionIsNoAnswer) {
   EXPECT_EQ(increment_in(again).sequence, 1u);
 }
 
+// A node that was not reached has certainly applied nothing; one whose connection broke may have.
+TEST_F(ClientTest, ANodeThatWasNotReachedHasAppliedNothing) {
+  for (const bool reached : {false, true}) {
+    client_.emplace(config_);
+    const Client::Send send = sent_increment();
+    client_->on_unreached(now_, NodeId(send.to.value() % 3 + 1));  // another node
+    EXPECT_TRUE(silent());
+    if (reached) {
+      client_->on_broken(now_, send.to);
+    } else {
+      client_->on_unreached(now_, send.to);
+    }
+    wait();
+    const Client::Send again = take_send();
+    EXPECT_NE(again.to, send.to);
+    client_->on_unreached(now_, again.to);
+    pass(config_.operation_timeout);
+    expect_done(1, reached ? Outcome::kUnknown : Outcome::kNotApplied, Reason::kTimedOut);
+  }
+}
+
 TEST_F(ClientTest, ForwardingIsAskedForOrNot) {
   EXPECT_TRUE(sent_increment().request.forward);
   config_.forward = false;

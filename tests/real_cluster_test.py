@@ -10,9 +10,11 @@ import pathlib
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -494,6 +496,243 @@ def test_short_chaos():
     expect(all(count == 1 for count in summary["faults"].values()), f"{summary['faults']}")
     expect(len(summary["faults"]) >= 10, "the kinds that need nothing of the machine")
     expect(summary["bench"]["ok"] > 1000, f"little was done: {summary}")
+
+
+class LastWords:
+    """In front of one node: passes everything on until the node has sent `frames` of core's frames,
+    withholds the next one, and from then on nobody listens there any more."""
+
+    def __init__(self, node_port, frames):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.node_port = node_port
+        self.frames = frames
+        self.over = threading.Event()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        client, _ = self.listener.accept()
+        node = socket.create_connection(("127.0.0.1", self.node_port))
+        threading.Thread(target=self.pass_on, args=(client, node), daemon=True).start()
+        seen = b""
+        for data in iter(lambda: node.recv(65536), b""):
+            seen += data
+            if seen.count(b"TLLY") > self.frames:
+                break
+            client.sendall(data)
+        self.listener.close()
+        # Reset, as by a crash, which the other thread's recv() does not hold up.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.shutdown(socket.SHUT_RDWR)
+        client.close()
+        self.over.set()
+
+    @staticmethod
+    def pass_on(source, target):
+        try:
+            for data in iter(lambda: source.recv(65536), b""):
+                target.sendall(data)
+        except OSError:
+            pass
+
+
+def test_one_foreign_address_does_not_decide():
+    with Cluster(BIN, nodes=1, flags=FAST) as good, \
+         Cluster(BIN, nodes=1, flags=(*FAST, "--cluster", "other\x1b[2Jcluster")) as foreign:
+        good.wait_leader()
+        both = f"1={good.address(1)},2={foreign.address(1)}"
+        for value in range(1, 13):  # half of them begin at the foreign one
+            expect(good.ctl("inc", "hits", peers=both).stdout == f"{value}\n", "a plain increment")
+
+        # Its answer is lost, and the only other address is of another cluster: nobody knows.
+        wall = LastWords(good.ports[1], frames=1)
+        peers = f"1=127.0.0.1:{wall.port},2={foreign.address(1)}"
+        began = time.monotonic()
+        done = good.ctl("--timeout-ms", "1500", "--json", "inc", "hits", peers=peers, code=4)
+        took = time.monotonic() - began
+        expect(wall.over.wait(5), "the connection was not broken")
+        expect(good.ctl("get", "hits").stdout == "13\n", "it was applied")
+        expect(took < 2, f"{took:.1f} s, and 1.5 s were allowed")
+        said = json.loads(done.stdout)
+        expect(said["outcome"] == "unknown" and said["value"] is None, f"{said}")
+
+        # All of them refuse: a mistake of the caller's, seen at once. What other machines say does
+        # nothing to a terminal.
+        for arguments in (("inc", "hits"), ("get", "hits"), ("status",)):
+            done = good.ctl(*arguments, peers=f"1={foreign.address(1)}",
+                            code=3 if arguments == ("status",) else 2)
+            said = done.stdout + done.stderr
+            expect("\\x1b[2J" in said and "\x1b" not in said, repr(said))
+
+        # One refuses, the other is gone: certainly nothing was sent.
+        good.kill(1)
+        done = good.ctl("--timeout-ms", "500", "inc", "hits", peers=both, code=3)
+        expect("refused" in done.stderr and "safe to try again" in done.stderr, done.stderr)
+
+
+def test_numbers_are_decimal_and_fit():
+    with Cluster(BIN, nodes=1, flags=FAST) as cluster:
+        cluster.wait_leader()
+        for wrong in ("99999999999999999999", "9223372036854775808", "010", "0x10", "1.5", "1e3",
+                      "+1", "", "5x", "00"):
+            done = cluster.ctl("inc", "fresh", wrong, code=2)
+            expect("delta" in done.stderr, done.stderr)
+            cluster.ctl("inc", "fresh", "--min", wrong, code=2)
+            cluster.ctl("inc", "fresh", "--max", wrong, code=2)
+            for flag in ("--delta", "--clients", "--rate", "--operations", "--seconds", "--names"):
+                cluster.ctl("bench", "--prefix", "fresh", flag, wrong, code=2)
+        cluster.ctl("bench", "--delta=-9223372036854775808", code=2)
+        cluster.ctl("--timeout-ms", "0x10", "get", "fresh", code=2)
+        for wrong in ("0", "01", "-1", "99999999999999999999"):
+            done = cluster.ctl("transfer", "--", wrong, code=2)
+            expect("node" in done.stderr and len(done.stderr) < 200, done.stderr)
+        expect(cluster.status()[0]["counters"] == 0, "nothing was sent")
+        low, high = "-9223372036854775808", "9223372036854775807"
+        expect(cluster.ctl("inc", "high", high).stdout == high + "\n", "the largest")
+        expect(cluster.ctl("inc", "low", "--", low).stdout == low + "\n", "the smallest")
+        expect(cluster.ctl("inc", "zero", "0", "--min", "0", "--max", "0").stdout == "0\n", "zero")
+
+        same = "127.0.0.1:9"
+        for peers, words in ((f"1={same},1=127.0.0.1:10", "node 1 is there twice"),
+                             (f"1={same},2={same}", "nodes 1 and 2"), ("1=127.0.0.1:0", "port 0")):
+            done = cluster.ctl("get", "hits", peers=peers, code=2)
+            expect(words in done.stderr, done.stderr)
+
+
+def test_trouble_is_named():
+    with tempfile.TemporaryDirectory() as home:
+        config = pathlib.Path(home) / "config.txtpb"
+        config.write_text("sessions_max: 1")
+        trouble_is_named(config)
+
+
+def trouble_is_named(config):
+    with Cluster(BIN, nodes=1, flags=(*FAST, "--config", str(config))) as cluster:
+        cluster.wait_leader()
+        cluster.ctl("inc", "hits")
+        done = cluster.ctl("--json", "--timeout-ms", "500", "inc", "hits", code=3)
+        said = json.loads(done.stdout)
+        expect(said["outcome"] == "not_applied" and said["reason"] == "sessions_full", f"{said}")
+        expect(said["node"] == 1 and said["value"] is None, f"{said}")
+        expect("sessions_full" in done.stderr and "timed_out" not in done.stderr, done.stderr)
+        expect(json.loads(cluster.ctl("--json", "get", "hits").stdout)["value"] == 1, "get --json")
+
+        # Another program's port; and a node that hangs.
+        http_peer = f"1=127.0.0.1:{cluster.metrics_ports[1]}"
+        done = cluster.ctl("--timeout-ms", "500", "inc", "hits", peers=http_peer, code=3)
+        expect("not greeted as by a Tally node" in done.stderr, done.stderr)
+        done = cluster.ctl("--timeout-ms", "500", "status", peers=http_peer, code=3)
+        expect("not greeted as by a Tally node" in done.stdout, done.stdout)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def shout():
+                while True:
+                    try:
+                        connection = listener.accept()[0]
+                    except OSError:
+                        return
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
+            threading.Thread(target=shout, daemon=True).start()
+            done = cluster.ctl("--timeout-ms", "500", "inc", "hits", code=3,
+                               peers=f"1=127.0.0.1:{listener.getsockname()[1]}")
+            expect("is the other end a Tally program?" in done.stderr, done.stderr)
+        cluster.kill(1)
+        done = cluster.ctl("--timeout-ms", "300", "get", "hits", code=3)
+        expect(done.stderr.startswith("tallyctl: no answer") and "try again" not in done.stderr and
+               "refused" in done.stderr, done.stderr)
+        done = cluster.ctl("--timeout-ms", "300", "inc", "hits", code=3)
+        expect("not applied" in done.stderr and "safe to try again" in done.stderr, done.stderr)
+
+
+def test_timeouts_hold_with_most_nodes_paused():
+    with Cluster(BIN, flags=FAST) as cluster:
+        leader = cluster.wait_leader()
+        cluster.ctl("inc", "hits")
+        # One that hangs holds nobody up who gives each node its share.
+        cluster.pause(next(node for node in cluster.ids if node != leader))
+        for _ in range(4):
+            cluster.ctl("--timeout-ms", "900", "inc", "hits")
+        for node in cluster.ids:
+            if node != leader:
+                cluster.pause(node)
+
+        def took(*arguments):
+            began = time.monotonic()
+            done = cluster.ctl(*arguments, code=None)
+            return time.monotonic() - began, done
+
+        seconds, done = took("--timeout-ms", "1500", "inc", "hits")
+        expect(1.4 < seconds < 1.9, f"{seconds:.2f} s for an increment of 1.5 s")
+        expect(done.returncode in (3, 4) and "node" in done.stderr, done.stderr)
+        seconds, done = took("--timeout-ms", "1000", "bench", "--seconds", "1", "--clients", "2")
+        # A load of one second whose last operation may take another.
+        expect(seconds < 2.5, f"{seconds:.2f} s for a bench of 1 s")
+        expect(done.returncode in (3, 4), f"{done}")
+        expect("nothing succeeded; node" in done.stderr, done.stderr)
+        for verb in ("status", "snapshot", "transfer"):
+            seconds, done = took("--timeout-ms", "600", verb)
+            expect(seconds < 1.1, f"{seconds:.2f} s for {verb} within 0.6 s: {done}")
+
+
+def test_bench_tells_what_it_did_not_do():
+    with Cluster(BIN, flags=FAST) as cluster:
+        cluster.wait_leader()
+        wanted = ("bench", "--seconds", "2", "--clients", "1", "--rate")
+        said = json.loads(cluster.ctl("--json", *wanted, "1000000").stdout)
+        begun = said["ok"] + said["unknown"] + said["rejected"] + said["not_applied"]
+        expect(said["not_begun"] + begun == 2_000_000, f"{said}")
+        expect(said["wanted_per_second"] == 1_000_000 and said["percentiles_are_lower_bound"],
+               f"{said}")
+        expect(abs(said["begun_per_second"] * 2 - begun) < 0.1 * begun, f"{said}")
+        said = cluster.ctl(*wanted, "1000000").stdout
+        expect("wanted 1000000 per second" in said and "lower bound" in said, said)
+        said = json.loads(cluster.ctl("--json", *wanted, "20").stdout)
+        expect(said["not_begun"] == 0 and not said["percentiles_are_lower_bound"], f"{said}")
+        expect(said["ok"] == 40, f"{said}")
+
+        began = time.monotonic()
+        done = cluster.ctl("bench", "--seconds", "20", "--history", "/dev/full", code=2)
+        expect("/dev/full" in done.stderr, done.stderr)
+        expect(time.monotonic() - began < 5, "it goes on without a history")
+
+
+def test_admin_verbs_say_how_it_ended():
+    with Cluster(BIN, flags=("--election-timeout-ms", "2000", "--heartbeat-ms", "50")) as cluster:
+        cluster.wait_leader()
+        cluster.ctl("inc", "hits")
+        cluster.wait_equal()
+        each = [json.loads(line) for line in
+                cluster.ctl("--json", "snapshot").stdout.splitlines()]
+        expect([said["node"] for said in each] == cluster.ids, f"{each}")
+        for said, node in zip(each, cluster.status()):
+            expect(said["outcome"] == "ok", f"{said}")
+            expect(said["value"] == node["snapshot_index"] > 0, f"{said} {node}")
+        text = cluster.ctl("snapshot").stdout
+        expect(text.count("nothing new to snapshot") == 3, text)
+        cluster.ctl("inc", "hits")
+        cluster.wait_equal()
+        text = cluster.ctl("snapshot").stdout
+        expect(text.count("snapshot up to") == 3, text)
+
+        leader = cluster.leader()
+        to = next(node for node in cluster.ids if node != leader)
+        said = json.loads(cluster.ctl("--json", "transfer", str(to)).stdout)
+        expect(said["outcome"] == "ok" and said["node"] == to and said["term"] > 1, f"{said}")
+        said = json.loads(cluster.ctl("--json", "transfer", "9", code=3).stdout)
+        expect(said["outcome"] == "not_applied" and "not a member" in said["reason"], f"{said}")
+        said = json.loads(cluster.ctl("--json", "inc", "hits", "--max", "1", code=5).stdout)
+        expect(said["outcome"] == "rejected" and said["reason"] == "bounds", f"{said}")
+        said = json.loads(cluster.ctl("--json", "inc", "hits").stdout)
+        expect(said["outcome"] == "ok" and said["value"] == 3 and said["node"] in cluster.ids,
+               f"{said}")
+
+        gone = next(node for node in cluster.ids if node not in (leader, to))
+        cluster.kill(gone)
+        lines = cluster.ctl("status").stdout.splitlines()
+        expect(lines[0].split()[:9] == ["node", "address", "role", "term", "leader", "durable",
+                                        "committed", "applied", "lag"], lines[0])
+        expect(len({len(line) for line in lines[:4]}) == 1, "\n".join(lines))
+        expect(lines[4].startswith(f"node {gone}: ") and "refused" in lines[4], f"{lines}")
+        cluster.ctl("snapshot", code=3)
 
 
 def main():

@@ -97,11 +97,15 @@ class Bench {
 
   NodeId find_leader() const;
   void add_load(uint64_t number, NodeId leader);
+  uint64_t due_count(Time until) const;
+  Time due_at(uint64_t number) const;
   void begin_due(Time now);
   void begin(Load& load, size_t slot, Time due);
   void on_done(Load& load, const Client::Done& done);
   void record(const Slot& slot, const Client::Done& done, Time now);
+  void flush_history(Time now);
   void show_progress(Time now);
+  int end(Time now);
   int report(Time now);
   bool may_begin(Time now) const {
     return interrupted == 0 && now < ends_at_ &&
@@ -120,30 +124,34 @@ class Bench {
   Time began_at_;
   Time ends_at_;
   Time progress_at_;
+  Time history_flush_at_;
   uint64_t begun_ = 0;
+  uint64_t not_begun_ = 0;   // open loop: were due, and found no free slot to the end
+  bool load_ended_ = false;  // open loop: nothing begins any more
   uint64_t next_lane_ = 1;
   std::array<uint64_t, 4> outcomes_{};  // by Outcome
   Latencies latencies_;
   std::FILE* history_ = nullptr;
+  std::string history_error_;  // it cannot be written
   std::string line_;
 };
 
+// Where to begin, as the first node says that knows; clients find the leader by themselves after
+// all, so nobody is waited for long.
 NodeId Bench::find_leader() const {
   net::NetMessage question;
   question.mutable_status_request();
-  for (const NodeAnswer& answer : ask_nodes(cluster_, question, seconds(2))) {
-    if (answer.message.status().role() == "leader") return answer.id;
+  const auto knows = [](const NodeAnswer& answer) { return answer.message.status().leader() != 0; };
+  const Duration timeout = std::min<Duration>(timeout_of(flags_), milliseconds(500));
+  for (const NodeAnswer& answer : ask_nodes(cluster_, question, timeout, knows)) {
+    if (knows(answer)) return NodeId(answer.message.status().leader());
   }
   return kNoNode;
 }
 
 void Bench::add_load(uint64_t number, NodeId leader) {
-  ClientConfig config;
-  for (const PeerAddress& node : cluster_.nodes) config.nodes.push_back(node.id);
-  config.seed = draw(seed_, 1, number);
+  ClientConfig config = client_config(flags_, cluster_, draw(seed_, 1, number));
   config.first = leader;
-  config.forward = flags_.forward;
-  config.operation_timeout = milliseconds(static_cast<int64_t>(flags_.timeout_ms));
   config.operations_max = options_.pipeline;
   Load& load = loads_.emplace_back();
   load.slots.resize(options_.pipeline);
@@ -169,19 +177,31 @@ void Bench::begin(Load& load, size_t index, Time due) {
   load.client->start(index, std::move(operation));
 }
 
-// Open loop: what should have begun by now begins, as far as there are free slots; the time it
-// spends waiting for one counts.
+// Open loop: how many should have begun before `until`, and when each should.
+uint64_t Bench::due_count(Time until) const {
+  const auto ns = static_cast<unsigned __int128>((until - began_at_).count());
+  const auto count = static_cast<uint64_t>((ns * options_.rate + 999'999'999) / 1'000'000'000);
+  return options_.operations == 0 ? count : std::min(count, options_.operations);
+}
+
+Time Bench::due_at(uint64_t number) const {
+  const auto billions = static_cast<unsigned __int128>(number) * 1'000'000'000;
+  return began_at_ + Duration(static_cast<int64_t>(billions / options_.rate));
+}
+
+// What should have begun by now begins, as far as there are free slots; the time it spends waiting
+// for one counts. What has found none when the load ends never begins, and is counted too: its
+// latency would have been among the longest.
 void Bench::begin_due(Time now) {
-  if (options_.rate == 0) return;
-  while (!idle_.empty() && may_begin(now)) {
-    const Time due =
-        began_at_ + Duration(static_cast<int64_t>(static_cast<unsigned __int128>(begun_) *
-                                                  1'000'000'000 / options_.rate));
-    if (due > now) return;
+  if (options_.rate == 0 || load_ended_) return;
+  const uint64_t due = due_count(std::min(now, ends_at_));
+  while (!idle_.empty() && begun_ < due) {
     const auto [load, slot] = idle_.front();
     idle_.pop_front();
-    begin(*load, slot, due);
+    begin(*load, slot, due_at(begun_));
   }
+  load_ended_ = !may_begin(now);
+  if (load_ended_) not_begun_ = due - begun_;
 }
 
 void Bench::on_done(Load& load, const Client::Done& done) {
@@ -230,7 +250,17 @@ void Bench::record(const Slot& slot, const Client::Done& done, Time now) {
   }
   line_.clear();
   write_history_line(operation, line_);
-  std::fwrite(line_.data(), 1, line_.size(), history_);
+  const bool written = std::fwrite(line_.data(), 1, line_.size(), history_) == line_.size();
+  if (!written && history_error_.empty()) history_error_ = errno_text(options_.history);
+}
+
+// What is still in the buffer would fail only at the end.
+void Bench::flush_history(Time now) {
+  if (history_ == nullptr || now < history_flush_at_) return;
+  history_flush_at_ = now + milliseconds(200);
+  if (std::fflush(history_) != 0 && history_error_.empty()) {
+    history_error_ = errno_text(options_.history);
+  }
 }
 
 void Bench::show_progress(Time now) {
@@ -276,43 +306,62 @@ int Bench::run() {
       deadline = std::min(deadline, load.client->deadline());
     }
     show_progress(now);
-    if (!open && !may_begin(now)) break;
+    flush_history(now);
+    if (!history_error_.empty() || (!open && !may_begin(now))) break;
     loop_.turn(deadline);
   }
   if (isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");
-  const int exit = report(monotonic_now());
-  if (history_ != nullptr && std::fclose(history_) != 0) {
-    fmt::print(stderr, "tallyctl: {}\n", errno_text(options_.history));
-    return kExitUsage;
+  return end(monotonic_now());
+}
+
+int Bench::end(Time now) {
+  if (history_ != nullptr && std::fclose(history_) != 0 && history_error_.empty()) {
+    history_error_ = errno_text(options_.history);
   }
-  return exit;
+  const int exit = report(now);
+  if (history_error_.empty()) return exit;
+  fmt::print(stderr, "tallyctl: --history: {}; the history is not whole\n", history_error_);
+  return kExitUsage;
 }
 
 int Bench::report(Time now) {
   const double elapsed = std::chrono::duration<double>(std::min(now, ends_at_) - began_at_).count();
   const double rate = static_cast<double>(latencies_.total()) / elapsed;
+  const double begun_rate = static_cast<double>(begun_) / elapsed;
   const auto count = [&](Outcome outcome) { return outcomes_[static_cast<size_t>(outcome)]; };
   if (flags_.json) {
     fmt::print(
         "{{\"clients\":{},\"pipeline\":{},\"rate\":{},\"seconds\":{:.3f},\"ok\":{},\"unknown\":{},"
-        "\"rejected\":{},\"not_applied\":{},\"ok_per_second\":{:.0f},\"p50_us\":{:.1f},"
+        "\"rejected\":{},\"not_applied\":{},\"not_begun\":{},\"wanted_per_second\":{},"
+        "\"begun_per_second\":{:.0f},\"ok_per_second\":{:.0f},"
+        "\"percentiles_are_lower_bound\":{},\"p50_us\":{:.1f},"
         "\"p90_us\":{:.1f},\"p99_us\":{:.1f},\"p999_us\":{:.1f},\"max_us\":{:.1f}}}\n",
         options_.clients, options_.pipeline, options_.rate, elapsed, count(Outcome::kOk),
-        count(Outcome::kUnknown), count(Outcome::kRejected), count(Outcome::kNotApplied), rate,
-        latencies_.quantile_us(0.5), latencies_.quantile_us(0.9), latencies_.quantile_us(0.99),
-        latencies_.quantile_us(0.999), latencies_.max_us());
+        count(Outcome::kUnknown), count(Outcome::kRejected), count(Outcome::kNotApplied),
+        not_begun_, options_.rate == 0 ? "null" : std::to_string(options_.rate), begun_rate, rate,
+        not_begun_ > 0, latencies_.quantile_us(0.5), latencies_.quantile_us(0.9),
+        latencies_.quantile_us(0.99), latencies_.quantile_us(0.999), latencies_.max_us());
   } else {
     fmt::print("{} ok, {} unknown, {} rejected, {} not applied in {:.1f} s: {:.0f} per second\n",
                count(Outcome::kOk), count(Outcome::kUnknown), count(Outcome::kRejected),
                count(Outcome::kNotApplied), elapsed, rate);
+    if (options_.rate != 0) {
+      fmt::print("wanted {} per second, begun {:.0f} per second, not begun {}\n", options_.rate,
+                 begun_rate, not_begun_);
+    }
     fmt::print("latency, us: p50 {:.0f}, p90 {:.0f}, p99 {:.0f}, p99.9 {:.0f}, max {:.0f}\n",
                latencies_.quantile_us(0.5), latencies_.quantile_us(0.9),
                latencies_.quantile_us(0.99), latencies_.quantile_us(0.999), latencies_.max_us());
+    if (not_begun_ > 0) {
+      fmt::print("the percentiles are a lower bound: what was due and not begun is not in them\n");
+    }
   }
   if (count(Outcome::kOk) > 0) return kExitDone;
-  fmt::print(stderr, "tallyctl: nothing succeeded; last trouble: {}\n",
-             loads_.empty() ? "" : loads_.front().client->last_trouble());
-  return count(Outcome::kUnknown) > 0 ? kExitUnknown : kExitNotApplied;
+  const std::string troubles = loads_.front().client->troubles();
+  fmt::print(stderr, "tallyctl: nothing succeeded; {}\n",
+             troubles.empty() ? "no node was asked" : troubles);
+  if (count(Outcome::kUnknown) > 0) return kExitUnknown;
+  return loads_.front().client->is_refused_by_most() ? kExitUsage : kExitNotApplied;
 }
 
 }  // namespace

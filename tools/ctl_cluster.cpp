@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/text.h"
 #include "net/config.h"
 
 namespace tally::tools {
@@ -14,7 +15,65 @@ std::string parse_cluster(const ClusterFlags& flags, Cluster& cluster) {
   cluster.name = flags.cluster;
   cluster.group = flags.group;
   const std::string error = parse_members(flags.peers, cluster.nodes);
-  return error.empty() ? error : "--peers: " + error;
+  if (!error.empty()) return "--peers: " + error;
+  for (auto node = cluster.nodes.begin(); node != cluster.nodes.end(); ++node) {
+    if (node->address.ends_with(":0")) {
+      return fmt::format(
+          "--peers: node {} at {}: port 0 is nobody's; give the one that it listens "
+          "on",
+          node->id.value(), node->address);
+    }
+    const auto same_id = [&](const PeerAddress& other) { return other.id == node->id; };
+    if (std::any_of(cluster.nodes.begin(), node, same_id)) {
+      return fmt::format("--peers: node {} is there twice", node->id.value());
+    }
+    const auto other = std::find_if(cluster.nodes.begin(), node, [&](const PeerAddress& each) {
+      return each.address == node->address;
+    });
+    if (other != node) {
+      return fmt::format("--peers: nodes {} and {} both at {}; each has an address of its own",
+                         other->id.value(), node->id.value(), node->address);
+    }
+  }
+  return {};
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const size_t size = std::max<size_t>(utf8_sequence_bytes(text), 1);
+    const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+    const bool control = byte(0) < 0x20 || byte(0) == 0x7F || (byte(0) >= 0x80 && size == 1) ||
+                         (byte(0) == 0xC2 && byte(1) < 0xA0);  // C1, two bytes in UTF-8
+    if (control) {
+      for (size_t i = 0; i < size; ++i) out += fmt::format("\\x{:02x}", byte(i));
+    } else {
+      out += text.substr(0, size);
+    }
+    text.remove_prefix(size);
+  }
+  return out;
+}
+
+std::string json_text(std::string_view text) {
+  std::string out;
+  append_json_string(text, out);
+  return out;
+}
+
+Duration timeout_of(const ClusterFlags& flags) {
+  return std::chrono::milliseconds(static_cast<int64_t>(flags.timeout_ms));
+}
+
+ClientConfig client_config(const ClusterFlags& flags, const Cluster& cluster, uint64_t seed) {
+  ClientConfig config;
+  for (const PeerAddress& node : cluster.nodes) config.nodes.push_back(node.id);
+  config.seed = seed;
+  config.forward = flags.forward;
+  config.operation_timeout = timeout_of(flags);
+  const auto share = config.operation_timeout / static_cast<int64_t>(cluster.nodes.size() + 1);
+  config.attempt_timeout = std::min(config.attempt_timeout, share);
+  return config;
 }
 
 uint64_t random_seed() {
@@ -27,7 +86,11 @@ CtlClient::CtlClient(Loop& loop, const Cluster& cluster, const ClientConfig& con
     : client_(config),
       network_(loop, cluster.name, cluster.group, cluster.nodes,
                static_cast<ClientNetworkOwner&>(*this)),
-      on_done_(std::move(on_done)) {}
+      on_done_(std::move(on_done)) {
+  for (const PeerAddress& node : cluster.nodes) {
+    troubles_.push_back({.node = node.id, .address = node.address, .text = {}});
+  }
+}
 
 void CtlClient::start(uint64_t operation_id, Client::Operation operation) {
   client_.start(monotonic_now(), operation_id, std::move(operation));
@@ -44,19 +107,60 @@ void CtlClient::settle() {
 void CtlClient::collect() {
   while (!client_.dones().empty() || !client_.sends().empty()) {
     std::vector<Client::Send> sends = std::exchange(client_.sends(), {});
-    for (Client::Send& send : sends) network_.send(send.to, std::move(send.request));
+    for (Client::Send& send : sends) {
+      trouble_of(send.to).waiting = true;
+      network_.send(send.to, std::move(send.request));
+    }
     const std::vector<Client::Done> dones = std::exchange(client_.dones(), {});
     for (const Client::Done& done : dones) on_done_(done);
   }
 }
 
 void CtlClient::on_response(NodeId from, const ValueResponse& response) {
+  Trouble& trouble = trouble_of(from);
+  trouble.waiting = false;
+  trouble.text.clear();
+  last_node_ = from;
+  if (response.outcome != Outcome::kOk) {
+    last_reason_ = response.reason;
+    trouble.text = to_string(response.reason);
+    if (!response.error_msg.empty() && response.error_msg != trouble.text) {
+      trouble.text += " (" + printable(response.error_msg) + ")";
+    }
+  }
   client_.on_response(monotonic_now(), from, response);
 }
 
-void CtlClient::on_node_broken(NodeId node, const std::string& why) {
-  last_trouble_ = why;
-  client_.on_broken(monotonic_now(), node);
+void CtlClient::on_node_broken(NodeId node, const std::string& why, bool maybe_arrived) {
+  Trouble& trouble = trouble_of(node);
+  trouble.waiting = false;
+  if (!why.empty()) trouble.text = printable(why);
+  if (maybe_arrived) {
+    client_.on_broken(monotonic_now(), node);
+  } else {
+    client_.on_unreached(monotonic_now(), node);
+  }
+}
+
+CtlClient::Trouble& CtlClient::trouble_of(NodeId node) {
+  return *std::find_if(troubles_.begin(), troubles_.end(),
+                       [&](const Trouble& trouble) { return trouble.node == node; });
+}
+
+std::string CtlClient::troubles() const {
+  std::string all;
+  for (const Trouble& trouble : troubles_) {
+    std::string text = trouble.text;
+    if (trouble.waiting) {
+      const std::string connection = network_.describe(trouble.node);
+      text += text.empty() ? "" : ", then ";
+      text += connection.empty() ? "no answer" : connection;
+    }
+    if (text.empty()) continue;
+    all += fmt::format("{}node {} at {}: {}", all.empty() ? "" : "; ", trouble.node.value(),
+                       trouble.address, text);
+  }
+  return all;
 }
 
 namespace {
@@ -71,12 +175,22 @@ class Asker final : public ClientNetworkOwner {
   void on_response(NodeId from, const ValueResponse& response) override {
     static_cast<void>(from), static_cast<void>(response);
   }
-  void on_node_broken(NodeId node, const std::string& why) override {
+  void on_node_broken(NodeId node, const std::string& why, bool maybe_arrived) override {
+    static_cast<void>(maybe_arrived);
     NodeAnswer& answer = find(node);
-    if (!is_done(answer)) answer.error = why;
+    if (!is_done(answer)) answer.error = why.empty() ? "not reached" : printable(why);
   }
   void on_node_message(NodeId from, const net::NetMessage& message) override {
-    find(from).message = message;
+    net::NetMessage& answer = find(from).message;
+    answer = message;
+    if (answer.has_status()) {
+      net::Status& status = *answer.mutable_status();
+      status.set_role(printable(status.role()));
+      status.set_commit(printable(status.commit()));
+    } else if (answer.has_command_reply()) {
+      net::CommandReply& reply = *answer.mutable_command_reply();
+      reply.set_error(printable(reply.error()));
+    }
   }
   bool all_done() const { return std::all_of(answers.begin(), answers.end(), is_done); }
 
@@ -96,20 +210,26 @@ class Asker final : public ClientNetworkOwner {
 }  // namespace
 
 std::vector<NodeAnswer> ask_nodes(const Cluster& cluster, const net::NetMessage& question,
-                                  Duration timeout) {
+                                  Duration timeout,
+                                  const std::function<bool(const NodeAnswer&)>& enough) {
   Loop loop;
   Asker asker(cluster);
   ClientNetwork network(loop, cluster.name, cluster.group, cluster.nodes, asker);
   const Time until = monotonic_now() + timeout;
   for (const PeerAddress& node : cluster.nodes) network.send(node.id, question);
   network.flush();
-  while (!asker.all_done() && monotonic_now() < until) {
+  const auto is_enough = [&] {
+    return enough && std::any_of(asker.answers.begin(), asker.answers.end(), enough);
+  };
+  while (!asker.all_done() && !is_enough() && monotonic_now() < until) {
     loop.turn(until);
     network.flush();
   }
   for (NodeAnswer& answer : asker.answers) {
     const bool silent = answer.message.message_case() == net::NetMessage::MESSAGE_NOT_SET;
-    if (silent && answer.error.empty()) answer.error = "no answer in time";
+    if (!silent || !answer.error.empty()) continue;
+    answer.error = network.describe(answer.id);
+    if (answer.error.empty()) answer.error = "no answer in time";
   }
   return std::move(asker.answers);
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/client.h"
@@ -39,6 +40,15 @@ struct Cluster {
 // Empty, or what is wrong.
 std::string parse_cluster(const ClusterFlags& flags, Cluster& cluster);
 
+// Text of another machine for a terminal: control characters and bytes that are no UTF-8 as \xNN.
+std::string printable(std::string_view text);
+std::string json_text(std::string_view text);
+
+// What a flag of at most an hour says.
+Duration timeout_of(const ClusterFlags& flags);
+// For one client. Its attempts are so short that every node gets one within the timeout.
+ClientConfig client_config(const ClusterFlags& flags, const Cluster& cluster, uint64_t seed);
+
 uint64_t random_seed();
 
 // One client on the network. Its owner turns the loop.
@@ -53,23 +63,41 @@ class CtlClient final : private ClientNetworkOwner {
   void settle();
   Time deadline() const { return client_.deadline(); }
   size_t open_count() const { return client_.open_count(); }
-  // Why the last connection failed; for messages.
-  const std::string& last_trouble() const { return last_trouble_; }
-  const std::string& refusal() const { return network_.refusal(); }
+  // What went wrong last at each node that was asked: "node 2 at HOST:PORT: disk_full; node ...".
+  // Empty when nothing did.
+  std::string troubles() const;
+  // Of the last answer that was no success; kTimedOut when none came.
+  Reason last_reason() const { return last_reason_; }
+  // Whose answer came last; kNoNode: none did.
+  NodeId last_node() const { return last_node_; }
+  // Every node refuses the handshake: it is asked for something that is not there.
+  bool is_refused_by_all() const { return network_.refusal_count() == troubles_.size(); }
+  // No node accepts it, and those that are not reached could decide nothing by themselves.
+  bool is_refused_by_most() const { return network_.refusal_count() > troubles_.size() / 2; }
 
  private:
   void on_response(NodeId from, const ValueResponse& response) override;
-  void on_node_broken(NodeId node, const std::string& why) override;
+  void on_node_broken(NodeId node, const std::string& why, bool maybe_arrived) override;
   void collect();
+
+  struct Trouble {
+    NodeId node;
+    std::string address;
+    bool waiting = false;  // something was sent, and nothing came since
+    std::string text;      // empty: none so far
+  };
+  Trouble& trouble_of(NodeId node);
 
   Client client_;
   ClientNetwork network_;
   OnDone on_done_;
-  std::string last_trouble_;
+  std::vector<Trouble> troubles_;  // of every node
+  Reason last_reason_ = Reason::kTimedOut;
+  NodeId last_node_ = kNoNode;
 };
 
-// Asks every node the same question; one answer for each, empty where none came in time. `errors`
-// says why not.
+// Asks every node the same question; one answer for each, empty where none came in time; `error`
+// says why not. Its texts are printable. With `enough` it returns as soon as an answer is that.
 struct NodeAnswer {
   NodeId id;
   std::string address;
@@ -77,6 +105,7 @@ struct NodeAnswer {
   std::string error;
 };
 std::vector<NodeAnswer> ask_nodes(const Cluster& cluster, const net::NetMessage& question,
-                                  Duration timeout);
+                                  Duration timeout,
+                                  const std::function<bool(const NodeAnswer&)>& enough = {});
 
 }  // namespace tally::tools

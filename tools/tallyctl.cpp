@@ -5,22 +5,24 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
 
 #include "core/state_machine.h"
-#include "core/text.h"
 #include "tally_commit.h"
+#include "tools/ctl_admin.h"
 #include "tools/ctl_bench.h"
 #include "tools/ctl_cluster.h"
+#include "tools/ctl_numbers.h"
 #include "tools/dump_paths.h"
 
 namespace tally::tools {
 namespace {
-
-using std::chrono::milliseconds;
 
 struct IncFlags {
   std::string name;
@@ -34,192 +36,64 @@ int usage_error(const std::string& error) {
   return kExitUsage;
 }
 
-std::string json_text(std::string_view text) {
-  std::string out;
-  append_json_string(text, out);
-  return out;
-}
-
-// Runs one operation to its end.
-int operate(const ClusterFlags& flags, const Cluster& cluster, Client::Operation operation) {
-  ClientConfig config;
-  for (const PeerAddress& node : cluster.nodes) config.nodes.push_back(node.id);
-  config.seed = random_seed();
-  config.forward = flags.forward;
-  config.operation_timeout = milliseconds(static_cast<int64_t>(flags.timeout_ms));
-  Loop loop;
-  std::optional<Client::Done> result;
-  CtlClient client(loop, cluster, config, [&](const Client::Done& done) { result = done; });
-  client.start(1, std::move(operation));
-  for (client.settle(); !result; client.settle()) {
-    // A wrong cluster or release: no retry helps, unless another node thinks otherwise.
-    if (!client.refusal().empty()) break;
-    loop.turn(client.deadline());
+// What became of an operation: the value alone on stdout, or one object with --json; words about
+// failures on stderr. Exit code.
+int tell(const ClusterFlags& flags, const CtlClient& client, const Client::Done& done, bool is_get,
+         bool refused) {
+  // What a node said tells more than that the time is up.
+  const Reason reason = done.reason == Reason::kTimedOut ? client.last_reason() : done.reason;
+  const std::string troubles = client.troubles();
+  const std::string_view reason_text = refused ? "refused" : to_string(reason);
+  if (flags.json) {
+    const bool answered = client.last_node() != kNoNode;
+    fmt::print("{{\"outcome\":{},\"value\":{},\"reason\":{},\"node\":{},\"trouble\":{}}}\n",
+               json_text(to_string(done.outcome)),
+               done.outcome == Outcome::kOk ? std::to_string(done.value) : "null",
+               json_text(reason_text),
+               answered ? std::to_string(client.last_node().value()) : "null",
+               done.outcome == Outcome::kOk || troubles.empty() ? "null" : json_text(troubles));
   }
-  if (!result) return usage_error(client.refusal());
-  if (result->outcome == Outcome::kOk) {
-    fmt::print("{}\n", result->value);
-    return kExitDone;
-  }
-  const std::string trouble =
-      client.last_trouble().empty() ? "" : fmt::format("; last trouble: {}", client.last_trouble());
-  switch (result->outcome) {
+  if (refused) return usage_error(fmt::format("no node takes this client: {}", troubles));
+  const std::string trouble = troubles.empty() ? "" : fmt::format("; {}", troubles);
+  switch (done.outcome) {
+    case Outcome::kOk:
+      if (!flags.json) fmt::print("{}\n", done.value);
+      return kExitDone;
     case Outcome::kNotApplied:
-      fmt::print(stderr, "tallyctl: not applied ({}){}; it is safe to try again\n",
-                 to_string(result->reason), trouble);
+      if (is_get) {
+        fmt::print(stderr, "tallyctl: no answer: {}{}\n", reason_text, trouble);
+      } else {
+        fmt::print(stderr, "tallyctl: not applied ({}){}; it is safe to try again\n", reason_text,
+                   trouble);
+      }
       return kExitNotApplied;
     case Outcome::kUnknown:
       fmt::print(stderr,
                  "tallyctl: unknown ({}){}; it may have been applied, or may yet be: look before "
                  "trying again\n",
-                 to_string(result->reason), trouble);
+                 reason_text, trouble);
       return kExitUnknown;
-    default:
-      fmt::print(stderr, "tallyctl: rejected ({}); nothing was changed\n",
-                 to_string(result->reason));
-      return kExitRejected;
+    case Outcome::kRejected: break;
   }
+  fmt::print(stderr, "tallyctl: rejected ({}); nothing was changed\n", reason_text);
+  return kExitRejected;
 }
 
-std::string node_json(const NodeAnswer& answer) {
-  if (!answer.error.empty()) {
-    return fmt::format("{{\"id\":{},\"role\":\"unreachable\",\"address\":{},\"error\":{}}}",
-                       answer.id.value(), json_text(answer.address), json_text(answer.error));
+// Runs one operation to its end.
+int operate(const ClusterFlags& flags, const Cluster& cluster, Client::Operation operation) {
+  const bool is_get = std::holds_alternative<Client::Get>(operation);
+  Loop loop;
+  std::optional<Client::Done> result;
+  CtlClient client(loop, cluster, client_config(flags, cluster, random_seed()),
+                   [&](const Client::Done& done) { result = done; });
+  client.start(1, std::move(operation));
+  for (client.settle(); !result; client.settle()) {
+    if (client.is_refused_by_all()) break;
+    loop.turn(client.deadline());
   }
-  const net::Status& status = answer.message.status();
-  return fmt::format(
-      "{{\"id\":{},\"role\":{},\"address\":{},\"term\":{},\"leader\":{},\"first_index\":{},"
-      "\"last_index\":{},\"durable_index\":{},\"commit_index\":{},\"applied_index\":{},"
-      "\"snapshot_index\":{},\"counters\":{},\"sessions\":{},\"waiting\":{},\"connections\":{},"
-      "\"disk_free_bytes\":{},\"syncs\":{},\"uptime_ms\":{},\"state_hash\":\"{:016x}\","
-      "\"commit\":{}}}",
-      status.id(), json_text(status.role()), json_text(answer.address), status.term(),
-      status.leader(), status.first_index(), status.last_index(), status.durable_index(),
-      status.commit_index(), status.applied_index(), status.snapshot_index(), status.counters(),
-      status.sessions(), status.waiting(), status.connections(), status.disk_free_bytes(),
-      status.sync_count(), status.uptime_ms(), status.state_hash(), json_text(status.commit()));
-}
-
-void print_table(const std::vector<NodeAnswer>& answers) {
-  uint64_t last_index = 0;
-  for (const NodeAnswer& answer : answers) {
-    last_index = std::max(last_index, answer.message.status().commit_index());
-  }
-  fmt::print("{:>4}  {:<22} {:<11} {:>6} {:>6} {:>12} {:>12} {:>8} {:>8} {:>9}\n", "node",
-             "address", "role", "term", "leader", "committed", "applied", "lag", "waiting",
-             "disk free");
-  for (const NodeAnswer& answer : answers) {
-    if (!answer.error.empty()) {
-      fmt::print("{:>4}  {:<22} {:<11} {}\n", answer.id.value(), answer.address, "unreachable",
-                 answer.error);
-      continue;
-    }
-    const net::Status& status = answer.message.status();
-    fmt::print("{:>4}  {:<22} {:<11} {:>6} {:>6} {:>12} {:>12} {:>8} {:>8} {:>6} GB\n", status.id(),
-               answer.address, status.role(), status.term(), status.leader(), status.commit_index(),
-               status.applied_index(), last_index - std::min(last_index, status.applied_index()),
-               status.waiting(), status.disk_free_bytes() / 1'000'000'000);
-  }
-}
-
-const net::Status* find_leader(const std::vector<NodeAnswer>& answers) {
-  const net::Status* leader = nullptr;
-  for (const NodeAnswer& answer : answers) {
-    const net::Status& status = answer.message.status();
-    if (status.role() != "leader") continue;
-    if (leader == nullptr || status.term() > leader->term()) leader = &status;
-  }
-  return leader;
-}
-
-std::vector<NodeAnswer> ask_status(const Cluster& cluster, milliseconds timeout) {
-  net::NetMessage question;
-  question.mutable_status_request();
-  return ask_nodes(cluster, question, timeout);
-}
-
-// 0 when a leader answers.
-int status_command(const ClusterFlags& flags, const Cluster& cluster) {
-  const auto answers = ask_status(
-      cluster, milliseconds(static_cast<int64_t>(std::min<uint64_t>(flags.timeout_ms, 2000))));
-  if (flags.json) {
-    std::string nodes;
-    for (const NodeAnswer& answer : answers) {
-      nodes += (nodes.empty() ? "" : ",") + node_json(answer);
-    }
-    fmt::print("{{\"nodes\":[{}]}}\n", nodes);
-  } else {
-    print_table(answers);
-  }
-  return find_leader(answers) != nullptr ? kExitDone : kExitNotApplied;
-}
-
-int watch_command(const ClusterFlags& flags, const Cluster& cluster) {
-  for (;;) {
-    if (!flags.json) fmt::print("\033[H\033[2J");
-    status_command(flags, cluster);
-    std::fflush(stdout);
-    Loop loop;
-    loop.turn(monotonic_now() + std::chrono::seconds(1));
-  }
-}
-
-int snapshot_command(const ClusterFlags& flags, const Cluster& cluster) {
-  net::NetMessage question;
-  question.mutable_snapshot();
-  bool all = true;
-  for (const NodeAnswer& answer :
-       ask_nodes(cluster, question, milliseconds(static_cast<int64_t>(flags.timeout_ms)))) {
-    const std::string error =
-        answer.error.empty() ? answer.message.command_reply().error() : answer.error;
-    fmt::print("node {}: {}\n", answer.id.value(), error.empty() ? "asked for a snapshot" : error);
-    all = all && error.empty();
-  }
-  return all ? kExitDone : kExitNotApplied;
-}
-
-// Asks the leader, then waits until another node leads.
-int transfer_command(const ClusterFlags& flags, const Cluster& cluster, uint64_t to) {
-  const auto timeout = milliseconds(static_cast<int64_t>(flags.timeout_ms));
-  const Time until = monotonic_now() + timeout;
-  const auto before = ask_status(cluster, std::min(timeout, milliseconds(2000)));
-  const net::Status* leader = find_leader(before);
-  if (leader == nullptr) {
-    fmt::print(stderr, "tallyctl: no node that answers leads; tallyctl status tells more\n");
-    return kExitNotApplied;
-  }
-  if (leader->id() == to) {
-    fmt::print("node {} leads already, term {}\n", to, leader->term());
-    return kExitDone;
-  }
-  net::NetMessage question;
-  question.mutable_transfer()->set_to(to);
-  Cluster only = cluster;
-  std::erase_if(only.nodes,
-                [&](const PeerAddress& node) { return node.id.value() != leader->id(); });
-  const NodeAnswer answer = ask_nodes(only, question, timeout).front();
-  const std::string error =
-      answer.error.empty() ? answer.message.command_reply().error() : answer.error;
-  if (!error.empty()) {
-    fmt::print(stderr, "tallyctl: node {}: {}\n", leader->id(), error);
-    return kExitNotApplied;
-  }
-  while (monotonic_now() < until) {
-    const auto answers = ask_status(cluster, milliseconds(500));
-    const net::Status* now = find_leader(answers);
-    if (now != nullptr && now->id() != leader->id() && now->term() > leader->term()) {
-      fmt::print("node {} leads, term {}\n", now->id(), now->term());
-      // Somebody else may have been quicker.
-      return to == 0 || now->id() == to ? kExitDone : kExitNotApplied;
-    }
-    Loop loop;
-    loop.turn(monotonic_now() + milliseconds(20));
-  }
-  fmt::print(stderr,
-             "tallyctl: node {} was asked and leads on: the other node may be down or behind (its "
-             "log says more)\n",
-             leader->id());
-  return kExitNotApplied;
+  if (!result) result = {1, Outcome::kNotApplied, Reason::kNone, 0, {}};
+  const bool refused = result->outcome == Outcome::kNotApplied && client.is_refused_by_most();
+  return tell(flags, client, *result, is_get, refused);
 }
 
 void add_cluster_flags(CLI::App& app, ClusterFlags& flags) {
@@ -231,37 +105,30 @@ void add_cluster_flags(CLI::App& app, ClusterFlags& flags) {
   app.add_option("--group", flags.group, "The group's name")
       ->type_name("NAME")
       ->capture_default_str();
-  app.add_option("--timeout-ms", flags.timeout_ms, "When to give up an operation")
-      ->type_name("MS")
-      ->check(CLI::Range(1, 3'600'000))
-      ->capture_default_str();
+  add_count(app, "--timeout-ms", flags.timeout_ms, "When to give up an operation", 1, 3'600'000)
+      ->type_name("MS");
   app.add_flag("!--no-forward", flags.forward, "Follow redirects; nodes pass nothing on");
   app.add_flag("--json", flags.json, "Print JSON, one object per line");
 }
 
 void add_bench_flags(CLI::App& app, BenchOptions& options) {
-  app.add_option("--clients", options.clients, "Clients, each with its own session and connection")
-      ->check(CLI::Range(1, 10'000))
-      ->capture_default_str();
-  app.add_option("--pipeline", options.pipeline, "Operations in flight for each client")
-      ->check(CLI::Range(uint64_t{1}, kSessionWindow - 1))
-      ->capture_default_str();
-  app.add_option("--rate", options.rate,
-                 "Open loop: begin so many per second, whatever the answers take; 0: closed loop")
-      ->check(CLI::Range(0, 100'000'000))
-      ->capture_default_str();
-  app.add_option("--seconds", options.seconds, "How long")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  app.add_option("--operations", options.operations, "End after so many; 0: no limit")
-      ->capture_default_str();
-  app.add_option("--get-percent", options.get_percent, "Share of reads")
-      ->check(CLI::Range(0, 100))
-      ->capture_default_str();
-  app.add_option("--names", options.names, "How many counters")
-      ->check(CLI::Range(1, 100'000'000))
-      ->capture_default_str();
-  app.add_option("--delta", options.delta, "What increments add")->capture_default_str();
+  constexpr int64_t kMany = 100'000'000;
+  constexpr auto kWindow = static_cast<int64_t>(kSessionWindow);
+  add_count(app, "--clients", options.clients, "Clients, each with its own session and connection",
+            1, 10'000);
+  add_count(app, "--pipeline", options.pipeline, "Operations in flight for each client", 1,
+            kWindow - 1);
+  add_count(app, "--rate", options.rate,
+            "Open loop: begin so many per second, whatever the answers take; 0: closed loop", 0,
+            kMany);
+  add_count(app, "--seconds", options.seconds, "How long", 1, 1'000'000);
+  add_count(app, "--operations", options.operations, "End after so many; 0: no limit", 0,
+            std::numeric_limits<int64_t>::max());
+  add_count(app, "--get-percent", options.get_percent, "Share of reads", 0, 100);
+  add_count(app, "--names", options.names, "How many counters", 1, kMany);
+  // Its opposite is one as well.
+  add_number(app, "--delta", options.delta, "What increments add",
+             -std::numeric_limits<int64_t>::max());
   app.add_flag("--mixed-signs", options.mixed_signs, "Half the increments subtract");
   app.add_option("--prefix", options.prefix, "Of the counters' names [bench- and a random number]");
   app.add_option("--history", options.history, "Write what the clients saw, for tallysim check")
@@ -279,20 +146,21 @@ int run(int argc, char** argv) {
   IncFlags inc_flags;
   CLI::App* inc = app.add_subcommand("inc", "Add to a counter; prints the new value");
   inc->add_option("name", inc_flags.name, "The counter")->required();
-  inc->add_option("delta", inc_flags.delta, "What to add; may be negative or 0")
-      ->capture_default_str();
-  inc->add_option("--min", inc_flags.lower, "Refuse when the new value would be below");
-  inc->add_option("--max", inc_flags.upper, "Refuse when the new value would be above");
+  add_number(*inc, "delta", inc_flags.delta, "What to add; may be 0; negative after --");
+  add_number(*inc, "--min", inc_flags.lower, "Refuse when the new value would be below");
+  add_number(*inc, "--max", inc_flags.upper, "Refuse when the new value would be above");
   std::string get_name;
   CLI::App* get = app.add_subcommand("get", "Print a counter's value; 0 when there is none");
   get->add_option("name", get_name, "The counter")->required();
   CLI::App* status = app.add_subcommand("status", "All nodes: role, term, indexes, lag, disk");
   CLI::App* watch = app.add_subcommand("watch", "status, again each second");
-  CLI::App* snapshot = app.add_subcommand("snapshot", "Have every node take a snapshot");
+  CLI::App* snapshot =
+      app.add_subcommand("snapshot", "Have every node take a snapshot, and wait for it");
   uint64_t transfer_to = 0;
   CLI::App* transfer = app.add_subcommand("transfer", "Have the leader hand over");
-  transfer->add_option("node", transfer_to, "To which node [the one that holds most of the log]")
-      ->check(CLI::PositiveNumber);
+  add_count(*transfer, "node", transfer_to, "To which node [the one that holds most of the log]", 1,
+            std::numeric_limits<int64_t>::max())
+      ->default_str("");
   std::vector<std::string> dumped;
   CLI::App* log =
       app.add_subcommand("log", "Look into the data directory of a node")->require_subcommand(1);
