@@ -307,7 +307,9 @@ int Bench::run() {
     }
     show_progress(now);
     flush_history(now);
-    if (!history_error_.empty() || (!open && !may_begin(now))) break;
+    // A wrong cluster or release: nothing will ever be answered.
+    const bool refused = loads_.front().client->is_refused_by_all();
+    if (refused || !history_error_.empty() || (!open && !may_begin(now))) break;
     loop_.turn(deadline);
   }
   if (isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");

@@ -124,6 +124,10 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "usage: floor_bench DIRECTORY\n");
     return 2;
   }
+  if (access(argv[1], W_OK | X_OK) != 0) {
+    fmt::print(stderr, "floor_bench: {}; give a directory to write in\n", errno_text(argv[1]));
+    return 2;
+  }
   fmt::print("{{\"sync_one\":{},\"sync_three\":{},\"round_trip\":{}}}\n", json(syncs(argv[1], 1)),
              json(syncs(argv[1], 3)), json(round_trips()));
   return 0;
