@@ -117,6 +117,8 @@ class CliTest(unittest.TestCase):
         empty = Ran("dump", self.write("empty", ""))
         self.assertEqual((empty.code, empty.err), (OK, ""))
         self.expect_usage(Ran("dump", str(self.directory / "missing")), "missing cannot be read")
+        # As a sector that cannot be read: reading fails after opening.
+        self.expect_usage(Ran("dump", "/proc/self/mem"), "/proc/self/mem cannot be read")
 
     def test_flags_and_subcommands_that_do_not_exist(self):
         self.expect_usage(Ran("run", "--sed", "1"), "--sed")

@@ -544,6 +544,34 @@ TEST_F(RaftPaper, OnlyTheLeaderOfItsTermMakesAServerCampaign) {
   EXPECT_EQ(three.term(2), 1u);
 }
 
+// ---- full disks: no entries are taken but no-ops, so that a leader can serve reads
+
+TEST_F(RaftPaper, WithAllDisksFullANewLeaderCommitsItsNoOpAndServesReads) {
+  three.elect(1);
+  three.propose(1, "a");
+  three.deliver_all();
+  for (NodeNumber node : {1u, 2u, 3u}) three.step(node, {StorageFull{true}});
+  EXPECT_EQ(three.role(1), Role::kFollower);
+  three.run(20s);
+  const NodeNumber leader = three.leader();
+  ASSERT_NE(leader, 0u);
+  EXPECT_EQ(three.commit(leader), three.log_terms(leader).size());
+  const uint64_t read = three.read(leader);
+  three.run(1s);
+  EXPECT_TRUE(three.read_ready(read).has_value());
+  EXPECT_EQ(three.violation(), "");
+}
+
+TEST_F(RaftPaper, AFullFollowerTakesNoEntryThatIsNoNoOp) {
+  three.elect(1);
+  three.deliver_all();
+  three.step(2, {StorageFull{true}});
+  three.propose(1, "a");
+  three.deliver_all();
+  EXPECT_EQ(three.log_terms(2).size(), 1u);
+  EXPECT_GE(three.noted(2, NoteKind::entries_not_taken), 1u);
+}
+
 // ---- §6.2: a leader without a quorum
 
 TEST_F(RaftPaper, ALeaderWithoutAQuorumStepsDownWithinTheTimeout) {

@@ -377,7 +377,7 @@ TEST(Faults, AFullDiskTakesNoEntriesAndGoesOnWhenThereIsRoom) {
   EXPECT_GT(seen(result, NoteKind::disk_full), 0u);
   EXPECT_GT(seen(result, NoteKind::disk_has_room), 0u);
   EXPECT_GT(seen(result, NoteKind::stepped_down_full_disk), 0u);
-  EXPECT_GT(seen(result, NoteKind::entries_not_taken), 0u);
+  EXPECT_GT(seen(result, NoteKind::follower_full), 0u);
 }
 
 std::string rot(int node, int at_ms, const std::string& more = "") {

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <system_error>
 
 #include "storage/dump.h"
@@ -29,6 +30,18 @@ bool add_files_of(const fs::path& directory, std::vector<fs::path>& files) {
   return !code;
 }
 
+bool read_file(const fs::path& path, std::string& bytes) {
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  if (file == nullptr) return false;
+  char room[65536];
+  size_t count = 0;
+  while ((count = std::fread(room, 1, sizeof(room), file)) > 0) bytes.append(room, count);
+  const int error = std::ferror(file) != 0 ? errno : 0;
+  std::fclose(file);
+  errno = error;
+  return error == 0;
+}
+
 }  // namespace
 
 std::string dump_paths(const std::vector<std::string>& paths, size_t& wrong) {
@@ -43,9 +56,10 @@ std::string dump_paths(const std::vector<std::string>& paths, size_t& wrong) {
     }
   }
   for (const fs::path& path : files) {
-    std::ifstream in(path, std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
-    if (!in.good() && !in.eof()) return fmt::format("{} cannot be read", path.string());
+    std::string bytes;
+    if (!read_file(path, bytes)) {
+      return fmt::format("{} cannot be read: {}", path.string(), std::strerror(errno));
+    }
     size_t marked = 0;
     const std::string text = dump_file(path.filename().string(), bytes, marked);
     fmt::print("{}: {} bytes{}\n{}", path.string(), bytes.size(),
