@@ -201,7 +201,7 @@ TEST(CheckerHandMade, MemoryRunsOutWithAReason) {
   }
   history.push_back(parse_history("get->500 [1,2]")[0]);
   for (size_t i = 0; i < history.size(); ++i) history[i].client = i;
-  for (const uint64_t kilobytes : {1, 16, 256, 4096}) {
+  for (const uint64_t kilobytes : {1u, 16u, 256u, 4096u}) {
     CheckOptions options;
     options.memory_bytes = kilobytes << 10;
     const CheckResult result = check_history(history, options);
