@@ -83,8 +83,9 @@ void Raft::skip_compacted(AppendRequest& request) const {
   if (request.prev_log_index == base) request.prev_log_term = log_.term_at(base);
 }
 
-// With a full disk: what is held already is fine, the rest is not taken, but for a no-op: that has a
-// place in the log's reserve, and without it a new leader would commit nothing and serve no reads.
+// With a full disk: what is held already is fine, the rest is not taken, but for a no-op: that
+// has a place in the log's reserve, and without it a new leader would commit nothing and serve no
+// reads.
 void Raft::leave_new_entries(NodeId from, AppendRequest& request) {
   const auto is_new = [&](const Entry& entry) {
     return entry.index > log_.last_index() || log_.term_at(entry.index) != entry.term;
