@@ -301,11 +301,11 @@ class Sweep {
       all[std::string(kNoteNames[i])] = count == notes_.end() ? 0 : count->second;
     }
     for (int kind = sim::FaultKind_MIN; kind <= sim::FaultKind_MAX; ++kind) {
-      const auto count = faults_.find(kind);
+      const auto found = faults_.find(kind);
+      const uint64_t count = found == faults_.end() ? 0 : found->second;
       // What no seed draws is no gap of a sweep.
-      if (count == faults_.end() && kind > sim::kLastDrawnKind) continue;
-      all["fault_" + sim::fault_name(static_cast<sim::FaultKind>(kind))] =
-          count == faults_.end() ? 0 : count->second;
+      if (count == 0 && kind > sim::kLastDrawnKind) continue;
+      all["fault_" + sim::fault_name(static_cast<sim::FaultKind>(kind))] = count;
     }
     all["fault_corrupt_frame"] = frames_corrupted_;
     return all;
