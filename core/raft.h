@@ -185,6 +185,14 @@ class Raft {
   // Up to here so many followers hold the log durably that a quorum does once this node does, too.
   // REQUIRES: is_leader()
   LogIndex replicated_index() const;
+  // How this leader sees its followers, ascending by id; empty when it does not lead.
+  struct Follower {
+    NodeId id;
+    std::string_view state;  // probe, pipeline, snapshot (is being sent one) or repair (of damage)
+    LogIndex match_index;    // durable there and equal to ours; 0: not known
+    Time contact_at;         // when the newest message that it answered left, by this node's clock
+  };
+  std::vector<Follower> followers() const;
   // How far this node's own log is durable (lowered when a conflict truncates the log).
   LogIndex durable_index() const { return durable_index_; }
 

@@ -380,6 +380,19 @@ LogIndex Raft::replicated_index() const {
                       [](const Progress& progress) { return progress.match_index; });
 }
 
+std::vector<Raft::Follower> Raft::followers() const {
+  std::vector<Follower> result;
+  if (!is_leader()) return result;
+  for (const Progress& progress : followers_) {
+    std::string_view state = "probe";
+    if (progress.state == Progress::State::kPipeline) state = "pipeline";
+    if (progress.state == Progress::State::kSnapshot) state = "snapshot";
+    if (progress.repair != 0) state = "repair";
+    result.push_back({progress.id, state, progress.match_index, progress.contact_at});
+  }
+  return result;
+}
+
 void Raft::confirm_reads() {
   confirm_repairs();
   if (pending_reads_.empty()) return;

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <memory>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "core/check.h"
@@ -28,6 +30,7 @@ struct FreeAddresses {
 };
 using Addresses = std::unique_ptr<addrinfo, FreeAddresses>;
 
+// Blocks for a name, unless `flags` ask for AI_NUMERICHOST.
 Addresses resolve(const std::string& address, int flags, std::string& error) {
   std::string host;
   std::string port;
@@ -59,6 +62,18 @@ void set_stream_options(int fd) {
   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveSeconds);
 }
 
+// A non-blocking socket that connects; -1 and errno.
+int begin_to_connect(const addrinfo& to) {
+  const int fd = socket(to.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  set_stream_options(fd);
+  if (::connect(fd, to.ai_addr, to.ai_addrlen) == 0 || errno == EINPROGRESS) return fd;
+  const int code = errno;
+  close(fd);
+  errno = code;
+  return -1;
+}
+
 }  // namespace
 
 std::string parse_address(const std::string& address, std::string& host, std::string& port) {
@@ -86,14 +101,9 @@ std::string parse_address(const std::string& address, std::string& host, std::st
 int connect_to(const std::string& address, std::string& error) {
   const Addresses list = resolve(address, 0, error);
   if (list == nullptr) return -1;
-  const int fd = socket(list->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd >= 0) {
-    set_stream_options(fd);
-    if (::connect(fd, list->ai_addr, list->ai_addrlen) == 0 || errno == EINPROGRESS) return fd;
-  }
-  error = errno_text(fmt::format("cannot connect to {}", address));
-  if (fd >= 0) close(fd);
-  return -1;
+  const int fd = begin_to_connect(*list);
+  if (fd < 0) error = errno_text(fmt::format("cannot connect to {}", address));
+  return fd;
 }
 
 int listen_on(const std::string& address, std::string& error) {
@@ -124,6 +134,15 @@ std::string local_address(int fd) {
   return v6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
 }
 
+// The addresses of a name, found by a thread of its own because the system's resolver blocks for
+// seconds when nobody answers it. The thread may outlast the connection.
+struct Connection::Lookup {
+  std::atomic<bool> done = false;  // then the thread does not touch the rest any more
+  Addresses list;
+  std::string error;
+  const addrinfo* next = nullptr;  // to be tried
+};
+
 Connection::Connection(Loop& loop, ConnectionOwner& owner, GroupId group, uint64_t tag)
     : loop_(loop), owner_(owner), group_(group), tag_(tag) {}
 
@@ -131,14 +150,57 @@ Connection::~Connection() { close(); }
 
 std::string Connection::connect(const std::string& address) {
   CHECK(!is_open());
-  std::string error;
-  const int fd = connect_to(address, error);
-  if (fd < 0) return error;
+  std::string host;
+  std::string port;
+  std::string error = parse_address(address, host, port);
+  if (!error.empty()) return error;
+  const Addresses numeric = resolve(address, AI_NUMERICHOST, error);
+  if (numeric == nullptr) return look_up(address);
+  const int fd = begin_to_connect(*numeric);
+  if (fd < 0) return errno_text(fmt::format("cannot connect to {}", address));
+  begin(fd, EPOLLOUT);
+  return {};
+}
+
+// Until the thread has closed its end of a pipe, the connection is the other end.
+std::string Connection::look_up(const std::string& address) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return errno_text("pipe");
+  lookup_ = std::make_shared<Lookup>();
+  begin(ends[0], 0);
+  try {
+    std::thread([lookup = lookup_, address, end = ends[1]] {
+      lookup->list = resolve(address, 0, lookup->error);
+      lookup->next = lookup->list.get();
+      lookup->done = true;
+      ::close(end);
+    }).detach();
+  } catch (const std::system_error& error) {
+    ::close(ends[1]);
+    close();
+    return fmt::format("no thread to look up {}: {}", address, error.what());
+  }
+  return {};
+}
+
+// Goes on with the next address of the name, on another socket. False when there is none left.
+bool Connection::try_next_address() {
+  while (lookup_ != nullptr && lookup_->next != nullptr) {
+    const int fd = begin_to_connect(*std::exchange(lookup_->next, lookup_->next->ai_next));
+    if (fd < 0) continue;
+    loop_.forget(fd_, *this);
+    ::close(fd_);
+    begin(fd, EPOLLOUT);
+    return true;
+  }
+  return false;
+}
+
+void Connection::begin(int fd, uint32_t events) {
   fd_ = fd;
   connected_ = false;
-  events_ = EPOLLOUT;
+  events_ = events;
   loop_.watch(fd_, events_, *this);
-  return {};
 }
 
 void Connection::adopt(int fd) {
@@ -159,6 +221,7 @@ void Connection::close() {
   loop_.forget(fd_, *this);
   ::close(fd_);
   fd_ = -1;
+  lookup_ = nullptr;
   connected_ = false;
   reading_ = true;
   in_.clear();
@@ -222,16 +285,24 @@ bool Connection::flush() {
 }
 
 void Connection::on_ready(uint32_t events) {
+  if (!connected_ && events_ == 0) {
+    CHECK(lookup_->done);
+    if (!lookup_->error.empty()) return break_off(std::string(lookup_->error));
+    if (!try_next_address()) break_off(errno_text("connect"));
+    return;
+  }
   if (!connected_) {
     int error = 0;
     socklen_t bytes = sizeof(error);
     getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &bytes);
     if (error != 0) {
+      if (try_next_address()) return;
       errno = error;
       return break_off(errno_text("connect"));
     }
     if ((events & EPOLLOUT) == 0) return;
     connected_ = true;
+    lookup_ = nullptr;
     want(EPOLLIN);
     owner_.on_connected(*this);
     return;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -38,7 +39,8 @@ class Connection final : private Watcher {
   Connection(Loop& loop, ConnectionOwner& owner, GroupId group, uint64_t tag);
   ~Connection() override;
 
-  // Begins to connect to "host:port"; empty, or what is wrong with it at once.
+  // Begins to connect to "host:port"; empty, or what is wrong with it at once. Never blocks: a name
+  // is looked up by a thread, and each of its addresses is tried in turn.
   std::string connect(const std::string& address);
   // Takes over an accepted TCP socket...
   void adopt(int fd);
@@ -63,7 +65,12 @@ class Connection final : private Watcher {
   size_t queued_bytes() const { return out_.size() - out_begin_; }
 
  private:
+  struct Lookup;
+
   void on_ready(uint32_t events) override;
+  std::string look_up(const std::string& address);
+  bool try_next_address();
+  void begin(int fd, uint32_t events);
   void read_some();
   bool take_frames(std::string_view& bytes, std::string& error);
   void break_off(const std::string& why);
@@ -74,6 +81,7 @@ class Connection final : private Watcher {
   const GroupId group_;
   const uint64_t tag_;
   int fd_ = -1;
+  std::shared_ptr<Lookup> lookup_;  // of a name, until this is closed
   bool connected_ = false;
   bool reading_ = true;
   uint32_t events_ = 0;  // watched for
@@ -89,8 +97,8 @@ class Connection final : private Watcher {
 // Splits "host:port" or "[v6]:port". Empty, or what is wrong with it.
 std::string parse_address(const std::string& address, std::string& host, std::string& port);
 
-// A non-blocking socket that connects; -1 and `error` when it cannot. Names are resolved with the
-// system's resolver, which may block: use addresses where that matters.
+// A non-blocking socket that connects; -1 and `error` when it cannot. Blocks for as long as the
+// system's resolver takes for a name.
 int connect_to(const std::string& address, std::string& error);
 
 // A listening, non-blocking socket; -1 and `error` when there is none.

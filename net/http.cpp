@@ -50,11 +50,12 @@ class HttpServer::Client final : private Watcher {
   void make_answer() {
     const size_t path_at = request_.find(' ') + 1;
     const size_t path_end = request_.find_first_of(" ?\r", path_at);
+    const bool head = request_.compare(0, 5, "HEAD ") == 0;
     int code = 200;
     std::string body;
-    if (request_.compare(0, 4, "GET ") != 0 || path_end == std::string::npos) {
+    if ((!head && request_.compare(0, 4, "GET ") != 0) || path_end == std::string::npos) {
       code = 405;
-      body = "only GET\n";
+      body = "only GET and HEAD\n";
     } else {
       body = server_.handler_(std::string_view(request_).substr(path_at, path_end - path_at), code);
     }
@@ -65,7 +66,7 @@ class HttpServer::Client final : private Watcher {
     answer_ = fmt::format(
         "HTTP/1.1 {} {}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
         "Content-Length: {}\r\nConnection: close\r\n\r\n{}",
-        code, words, body.size(), body);
+        code, words, body.size(), head ? "" : body);
     server_.loop_.rewatch(fd_, EPOLLOUT, *this);
   }
 

@@ -1,4 +1,4 @@
-// HttpServer: answers GET requests for metrics and health, one for each connection, on the loop.
+// HttpServer: answers GET and HEAD for metrics and health, one for each connection, on the loop.
 //
 // For scrapers and load balancers on a trusted network: HTTP/1.1 with "Connection: close", no
 // bodies, no TLS.

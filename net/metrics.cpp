@@ -136,13 +136,26 @@ std::string Metrics::text(const net::Status& status, uint64_t cut_off_count) con
   MetricFamily dropped =
       family("tally_peer_dropped_messages_total",
              "Messages not sent: not connected, or the queue was full", MetricType::Counter);
+  MetricFamily match = family("tally_peer_match_index",
+                              "Up to here the peer holds this leader's log", MetricType::Gauge);
+  MetricFamily silent =
+      family("tally_peer_silent_seconds",
+             "Since the newest message that the peer answered left this leader", MetricType::Gauge);
   for (const auto& peer : status.peers()) {
     const std::vector<ClientMetric::Label> labels{{"peer", std::to_string(peer.id())}};
+    if (!peer.replication().empty()) {
+      add_value(match, peer.match_index(), labels);
+      ClientMetric& since = silent.metric.emplace_back();
+      since.label = labels;
+      since.gauge.value = static_cast<double>(peer.silent_ms()) / 1000;
+    }
     add_value(peers, peer.connected(), labels);
     add_value(dropped, peer.dropped_messages(), labels);
   }
   families.push_back(std::move(peers));
   families.push_back(std::move(dropped));
+  families.push_back(std::move(match));
+  families.push_back(std::move(silent));
   MetricFamily notes = family("tally_notes_total", "What happened, as in the simulator's trace",
                               MetricType::Counter);
   for (size_t i = 0; i < kNoteCount; ++i) {

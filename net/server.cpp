@@ -458,6 +458,16 @@ void Server::on_status_request(net::Status& status) {
   status.set_sessions(node_->state().session_count());
   status.set_state_hash(node_->state().state_hash());
   status.set_waiting(node_->waiting_count());
+  for (const Raft::Follower& follower : raft.followers()) {
+    for (net::Status::Peer& peer : *status.mutable_peers()) {
+      if (peer.id() != follower.id.value()) continue;
+      peer.set_replication(std::string(follower.state));
+      peer.set_match_index(follower.match_index.value());
+      peer.set_silent_ms(static_cast<uint64_t>(
+          std::chrono::duration_cast<std::chrono::milliseconds>(now() - follower.contact_at)
+              .count()));
+    }
+  }
 }
 
 void Server::describe() {

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,7 +30,7 @@ class ConnectionTest : public testing::Test, protected ConnectionOwner {
   }
   ~ConnectionTest() override { close(other_end_); }
 
-  void on_connected(Connection&) override {}
+  void on_connected(Connection&) override { ++connected_count_; }
   void on_frame(Connection&, Envelope& envelope) override { frames_.push_back(envelope); }
   void on_net_message(Connection&, const net::NetMessage&) override {}
   void on_broken(Connection&, const std::string& why) override { broken_ = why; }
@@ -55,7 +56,37 @@ class ConnectionTest : public testing::Test, protected ConnectionOwner {
   std::optional<Connection> connection_;
   std::vector<Envelope> frames_;
   std::string broken_;
+  int connected_count_ = 0;
 };
+
+TEST_F(ConnectionTest, ANameIsLookedUpAndEachOfItsAddressesTried) {
+  std::string error;
+  const int listening = listen_on("127.0.0.1:0", error);
+  ASSERT_GE(listening, 0) << error;
+  const std::string address = local_address(listening);
+  Connection named(loop_, *this, kGroup, 2);
+  ASSERT_EQ(named.connect("localhost" + address.substr(address.rfind(':'))), "");
+  EXPECT_FALSE(named.is_connected());  // it is a thread that looks
+  const Time until = monotonic_now() + std::chrono::seconds(60);
+  while (connected_count_ == 0 && broken_.empty() && monotonic_now() < until) loop_.turn(until);
+  EXPECT_EQ(connected_count_, 1) << broken_;
+  EXPECT_TRUE(named.is_connected());
+  close(listening);
+}
+
+TEST_F(ConnectionTest, WhatIsNoNameBreaksLaterAndNobodyWaits) {
+  Connection named(loop_, *this, kGroup, 2);
+  ASSERT_EQ(named.connect("a..b:80"), "");
+  const Time until = monotonic_now() + std::chrono::seconds(60);
+  while (broken_.empty() && monotonic_now() < until) loop_.turn(until);
+  EXPECT_EQ(broken_.find("a..b:80: "), 0u) << broken_;
+  EXPECT_FALSE(named.is_open());
+
+  // Nor does the thread mind when nobody waits any more.
+  ASSERT_EQ(named.connect("a..b:80"), "");
+  named.close();
+  EXPECT_NE(named.connect("127.0.0.1"), "");
+}
 
 TEST_F(ConnectionTest, AFrameMayComeInPieces) {
   const std::string frame = append_of(3000);

@@ -25,9 +25,10 @@ BIN = pathlib.Path(os.environ["TALLY_BIN_DIR"])
 FAST = ("--election-timeout-ms", "300", "--heartbeat-ms", "50")
 
 
-def http(port, path):
+def http(port, path, method="GET"):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -131,11 +132,16 @@ def test_tells_about_itself():
         expect(http(port, "/healthz")[0] == 200, "/healthz")
         expect(http(port, "/readyz")[0] == 200, "/readyz")
         expect(http(port, "/nothing")[0] == 404, "/nothing")
+        expect(http(port, "/healthz", method="HEAD") == (200, ""), "HEAD")
         code, text = http(port, "/metrics")
         expect(code == 200 and 'tally_role{role="leader"} 1' in text, text)
         for stage in ("proposed", "durable", "replicated", "committed", "applied", "replied"):
             counted = f'tally_stage_seconds_count{{stage="{stage}"}} '
             expect(counted in text and counted + "0\n" not in text, f"{stage}: {text}")
+        seen = next(node for node in cluster.status() if node["id"] == leader)["peers"]
+        expect([peer["replication"] for peer in seen] == ["pipeline"] * 2, seen)
+        expect(all(peer["match_index"] > 1 and peer["silent_ms"] < 5000 for peer in seen), seen)
+        expect(text.count("tally_peer_match_index{") == 2, text)
         idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(70)]
         expect(http(port, "/healthz")[0] == 200, "who asks nothing stands in nobody's way")
         for each in idle:
@@ -158,6 +164,7 @@ def test_tells_about_itself():
         cluster.ctl("log", "dump", str(cluster.home / "nowhere"), code=2)
         table = cluster.ctl("status", code=None).stdout
         expect(table.count("unreachable") == 2, table)
+        expect("pipeline" not in table, "who does not lead any more feeds nobody")
 
 
 def test_options_are_reloaded():

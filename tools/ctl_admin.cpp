@@ -31,6 +31,23 @@ std::vector<NodeAnswer> ask_status(const Cluster& cluster, Duration timeout) {
   return ask_nodes(cluster, question, timeout);
 }
 
+// What a node says of its connections, and a leader of its followers.
+std::string peers_json(const net::Status& status) {
+  std::string text;
+  for (const net::Status::Peer& peer : status.peers()) {
+    text += fmt::format("{}{{\"id\":{},\"connected\":{},\"queued_bytes\":{},\"dropped\":{}",
+                        text.empty() ? "" : ",", peer.id(), peer.connected(), peer.queued_bytes(),
+                        peer.dropped_messages());
+    if (!peer.error().empty()) text += fmt::format(",\"error\":{}", json_text(peer.error()));
+    if (!peer.replication().empty()) {
+      text += fmt::format(",\"replication\":{},\"match_index\":{},\"silent_ms\":{}",
+                          json_text(peer.replication()), peer.match_index(), peer.silent_ms());
+    }
+    text += "}";
+  }
+  return "[" + text + "]";
+}
+
 std::string node_json(const NodeAnswer& answer) {
   if (!answer.error.empty()) {
     return fmt::format("{{\"id\":{},\"role\":\"unreachable\",\"address\":{},\"error\":{}}}",
@@ -42,12 +59,13 @@ std::string node_json(const NodeAnswer& answer) {
       "\"last_index\":{},\"durable_index\":{},\"commit_index\":{},\"applied_index\":{},"
       "\"snapshot_index\":{},\"counters\":{},\"sessions\":{},\"waiting\":{},\"connections\":{},"
       "\"disk_free_bytes\":{},\"syncs\":{},\"uptime_ms\":{},\"state_hash\":\"{:016x}\","
-      "\"commit\":{}}}",
+      "\"commit\":{},\"peers\":{}}}",
       status.id(), json_text(status.role()), json_text(answer.address), status.term(),
       status.leader(), status.first_index(), status.last_index(), status.durable_index(),
       status.commit_index(), status.applied_index(), status.snapshot_index(), status.counters(),
       status.sessions(), status.waiting(), status.connections(), status.disk_free_bytes(),
-      status.sync_count(), status.uptime_ms(), status.state_hash(), json_text(status.commit()));
+      status.sync_count(), status.uptime_ms(), status.state_hash(), json_text(status.commit()),
+      peers_json(status));
 }
 
 std::string bytes_text(uint64_t bytes) {
@@ -55,7 +73,7 @@ std::string bytes_text(uint64_t bytes) {
   return fmt::format("{} GB", bytes / 1'000'000'000);
 }
 
-constexpr size_t kColumns = 11;
+constexpr size_t kColumns = 12;
 using Row = std::array<std::string, kColumns>;
 
 // As wide as what is in them; address and role stand on the left.
@@ -75,6 +93,26 @@ void print_rows(const std::vector<Row>& rows) {
   }
 }
 
+const net::Status* find_leader(const std::vector<NodeAnswer>& answers) {
+  const net::Status* leader = nullptr;
+  for (const NodeAnswer& answer : answers) {
+    const net::Status& status = answer.message.status();
+    if (status.role() != "leader") continue;
+    if (leader == nullptr || status.term() > leader->term()) leader = &status;
+  }
+  return leader;
+}
+
+// How the leader feeds this node; "-" for itself, and when nobody leads.
+std::string replication_of(NodeId node, const net::Status* leader) {
+  if (leader != nullptr) {
+    for (const net::Status::Peer& peer : leader->peers()) {
+      if (peer.id() == node.value() && !peer.replication().empty()) return peer.replication();
+    }
+  }
+  return "-";
+}
+
 // Why a node does not answer stands below, where it pushes nothing apart.
 void print_table(const std::vector<NodeAnswer>& answers) {
   uint64_t last_index = 0;
@@ -82,13 +120,15 @@ void print_table(const std::vector<NodeAnswer>& answers) {
     last_index = std::max(last_index, answer.message.status().commit_index());
   }
   std::vector<Row> rows{{"node", "address", "role", "term", "leader", "durable", "committed",
-                         "applied", "lag", "waiting", "disk free"}};
+                         "applied", "lag", "replication", "waiting", "disk free"}};
   std::string errors;
+  const net::Status* leader = find_leader(answers);
   for (const NodeAnswer& answer : answers) {
     Row& row = rows.emplace_back();
     row.fill("-");
     row[0] = std::to_string(answer.id.value());
     row[1] = answer.address;
+    row[9] = replication_of(answer.id, leader);
     if (!answer.error.empty()) {
       row[2] = "unreachable";
       errors += fmt::format("node {}: {}\n", answer.id.value(), answer.error);
@@ -103,21 +143,11 @@ void print_table(const std::vector<NodeAnswer>& answers) {
     row[6] = std::to_string(status.commit_index());
     row[7] = std::to_string(status.applied_index());
     row[8] = std::to_string(lag);
-    row[9] = std::to_string(status.waiting());
-    row[10] = bytes_text(status.disk_free_bytes());
+    row[10] = std::to_string(status.waiting());
+    row[11] = bytes_text(status.disk_free_bytes());
   }
   print_rows(rows);
   fmt::print("{}", errors);
-}
-
-const net::Status* find_leader(const std::vector<NodeAnswer>& answers) {
-  const net::Status* leader = nullptr;
-  for (const NodeAnswer& answer : answers) {
-    const net::Status& status = answer.message.status();
-    if (status.role() != "leader") continue;
-    if (leader == nullptr || status.term() > leader->term()) leader = &status;
-  }
-  return leader;
 }
 
 // What one node has become of.
