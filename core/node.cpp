@@ -194,6 +194,11 @@ void Node::admit(Envelope&& envelope, Time now) {
     answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
     return;
   }
+  if (get == nullptr && raft_->lacks_room()) {
+    note(NoteKind::request_refused_followers_full);
+    answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
+    return;
+  }
   const uint64_t context = next_context_++;
   const Time deadline = now + config_.request_timeout;
   if (get != nullptr) {

@@ -86,6 +86,8 @@
   X(request_refused_redirect, "request refused: n{p} leads")                                       \
   X(request_refused_busy, "request refused: {a} wait already")                                     \
   X(request_refused_disk_full, "request refused: the disk is full")                                \
+  X(request_refused_followers_full,                                                                \
+    "request refused: the disks of so many others are full that no quorum takes it")               \
   X(request_refused_transfer, "request refused: is handing over to n{p}")                          \
   X(disk_full, "disk full: takes no entries")                                                      \
   X(disk_has_room, "the disk has room again")                                                      \

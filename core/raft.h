@@ -182,6 +182,11 @@ class Raft {
   // Leads, and some follower that was heard of lately is getting the snapshot.
   bool is_sending_snapshot() const;
   bool is_repairing() const { return repair_ != 0; }
+  // What it must hold to be whole; 0 while no leader has said so, and when it is whole.
+  LogIndex repair_index() const { return is_repairing() ? repair_index_ : LogIndex(0); }
+  // Leads, and a quorum answers, but none whose disks take entries: what is proposed now would wait
+  // for room. A no-op needs none, and nor do reads.
+  bool lacks_room() const;
   // Up to here so many followers hold the log durably that a quorum does once this node does, too.
   // REQUIRES: is_leader()
   LogIndex replicated_index() const;
@@ -215,7 +220,8 @@ class Raft {
     uint64_t next_piece = 0;          // kSnapshot: of that one
     Time piece_sent_at = kNever;      // kSnapshot: kNever when no piece is unanswered
     uint64_t round_acknowledged = 0;  // newest read confirmation it answered
-    Time contact_at;  // when the newest message it answered was *sent*, by this node's clock
+    Time contact_at;    // when the newest message it answered was *sent*, by this node's clock
+    bool full = false;  // its disk takes no entries, as it said last
     // A damaged follower counts for nothing. 0: it is whole.
     uint64_t repair = 0;              // its number, as it says
     Time repair_since = Time::min();  // what answers something older is from before the damage

@@ -132,7 +132,10 @@ Raft::Progress* Raft::find_contact(NodeId from, Term reply_term, uint64_t round,
 
 void Raft::on_append_reply(NodeId from, const AppendReply& reply) {
   Progress* progress = find_contact(from, reply.term, reply.round, reply.sent_at);
-  if (progress == nullptr || is_from_before_damage(*progress, reply)) return;
+  if (progress == nullptr) return;
+  // Not what an older answer says that was overtaken.
+  if (reply.sent_at == progress->contact_at) progress->full = reply.full;
+  if (is_from_before_damage(*progress, reply)) return;
   if (reply.repair != progress->repair) begin_repair(*progress, reply);
   if (reply.success) {
     on_append_success(*progress, reply);
@@ -329,6 +332,17 @@ void Raft::send_snapshot_piece(Progress& progress) {
   request.round = read_round_;
   request.sent_at = now_;
   out_->snapshot_sends.push_back({progress.id, std::move(request)});
+}
+
+// Some of those that answer must be full: without a quorum that answers, it would not lead. Every
+// heartbeat asks again, so that it ends by itself.
+bool Raft::lacks_room() const {
+  if (!is_leader()) return false;
+  const Time silent_since = now_ - config_.election_timeout_min;
+  const Time heard_with_room = quorum_value(
+      full_ ? silent_since : now_, silent_since,
+      [&](const Progress& progress) { return progress.full ? silent_since : progress.contact_at; });
+  return heard_with_room <= silent_since;
 }
 
 // Sends the entries after `prev`, as many as one message may hold, or none.

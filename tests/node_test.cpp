@@ -177,7 +177,10 @@ class NodeTest : public ::testing::Test {
     ASSERT_TRUE(node_->raft().is_leader());
   }
   // n2 holds everything up to `match`, and has heard the newest append.
-  void acknowledge(uint64_t match) {
+  struct Says {
+    bool full = false;
+  };
+  void acknowledge(uint64_t match, Says says = {.full = false}) {
     const auto* append = last_to<AppendRequest>(2);
     ASSERT_NE(append, nullptr);
     AppendReply reply;
@@ -186,6 +189,7 @@ class NodeTest : public ::testing::Test {
     reply.match_index = LogIndex(match);
     reply.round = append->round;
     reply.sent_at = append->sent_at;
+    reply.full = says.full;
     receive(2, reply);
   }
   // Leads with an open session: entries 1 (no-op) and 2 (the session, so its id is 2).
@@ -328,6 +332,31 @@ TEST_F(NodeTest, ALeaderWithAFullDiskSaysThatNothingWasApplied) {
   storage_.full_ = true;
   increment(1);
   expect_answer(1, Outcome::kNotApplied, Reason::kDiskFull);
+}
+
+TEST_F(NodeTest, WhenNoQuorumHasRoomWritesAreRefusedAndReadsAreNot) {
+  lead_with_session();
+  // n3 is silent, and counts as one with room for as long as it may be.
+  for (int i = 0; i < 10; ++i) {
+    pass(config_.raft.heartbeat_interval);
+    acknowledge(2, {.full = true});
+  }
+  increment(1);
+  expect_answer(1, Outcome::kNotApplied, Reason::kDiskFull);
+  EXPECT_TRUE(noted(NoteKind::request_refused_followers_full));
+  request(2, OpenSessionRequest{});
+  expect_answer(2, Outcome::kNotApplied, Reason::kDiskFull);
+  get(3);
+  acknowledge(2, {.full = true});
+  ASSERT_TRUE(node_->raft().is_leader());
+  ASSERT_NE(answer(3), nullptr);
+  EXPECT_EQ(answer(3)->outcome, Outcome::kOk);
+  EXPECT_TRUE(storage_.writes_.empty()) << "nothing was proposed";
+  pass(config_.raft.heartbeat_interval);
+  acknowledge(2);
+  increment(4);
+  EXPECT_EQ(answer(4), nullptr) << "taken: n2 has room";
+  EXPECT_EQ(storage_.writes_.size(), 1u);
 }
 
 TEST_F(NodeTest, ALeaderThatHandsOverSaysThatNothingWasApplied) {

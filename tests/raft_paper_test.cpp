@@ -572,6 +572,78 @@ TEST_F(RaftPaper, AFullFollowerTakesNoEntryThatIsNoNoOp) {
   EXPECT_GE(three.noted(2, NoteKind::entries_not_taken), 1u);
 }
 
+TEST_F(RaftPaper, ALeaderWithRoomKnowsThatNoQuorumHasItAndWhenOneHasItAgain) {
+  three.elect(1);
+  three.step(2, {StorageFull{true}});
+  three.run(200ms);
+  EXPECT_FALSE(three.raft(1).lacks_room()) << "n1 and n3 are a quorum";
+  three.step(3, {StorageFull{true}});
+  EXPECT_FALSE(three.raft(1).lacks_room()) << "nobody has said so yet";
+  three.run(200ms);
+  EXPECT_TRUE(three.raft(1).lacks_room());
+  EXPECT_FALSE(three.raft(2).lacks_room()) << "it does not lead";
+  const uint64_t read = three.read(1);
+  three.run(20s);
+  EXPECT_TRUE(three.read_ready(read).has_value());
+  EXPECT_EQ(three.role(1), Role::kLeader);
+  EXPECT_TRUE(three.raft(1).lacks_room());
+  three.step(3, {StorageFull{false}});
+  three.run(200ms);
+  EXPECT_FALSE(three.raft(1).lacks_room());
+}
+
+TEST_F(RaftPaper, WhatWasAppendedBeforeTheLeaderKnewIsCommittedOnceThereIsRoom) {
+  three.elect(1);
+  three.step(2, {StorageFull{true}});
+  three.step(3, {StorageFull{true}});
+  three.propose(1, "a");
+  three.run(20s);
+  EXPECT_EQ(three.commit(1), 1u);
+  EXPECT_TRUE(three.raft(1).lacks_room());
+  three.step(2, {StorageFull{false}});
+  three.run(200ms);
+  EXPECT_EQ(three.commit(1), 2u);
+}
+
+TEST_F(RaftPaper, AFollowerThatIsSilentOrDamagedTakesNothingEither) {
+  five.elect(1);
+  five.step(2, {StorageFull{true}});
+  five.step(3, {StorageFull{true}});
+  five.run(200ms);
+  EXPECT_FALSE(five.raft(1).lacks_room());
+  five.crash(4);
+  five.run(900ms);
+  EXPECT_FALSE(five.raft(1).lacks_room()) << "it may have an answer under way";
+  five.run(200ms);
+  EXPECT_TRUE(five.raft(1).lacks_room());
+  EXPECT_EQ(five.role(1), Role::kLeader);
+  five.start(4);
+  five.run(200ms);
+  EXPECT_FALSE(five.raft(1).lacks_room());
+  AppendReply damaged;
+  damaged.term = Term(1);
+  damaged.sent_at = five.clock(1);
+  damaged.repair = 7;
+  send(five, 5, 1, damaged);
+  EXPECT_TRUE(five.raft(1).lacks_room());
+}
+
+TEST_F(RaftPaper, AnOlderAnswerDoesNotMakeAFollowerFullAgain) {
+  three.elect(1);
+  three.step(2, {StorageFull{true}});
+  three.isolate(3);
+  three.advance(1, 100ms);
+  three.deliver(1, 2);
+  const AppendReply full = newest<AppendReply>(three, 2, 1);
+  ASSERT_TRUE(full.full);
+  three.deliver(2, 1);
+  three.step(2, {StorageFull{false}});
+  three.run(1500ms);
+  ASSERT_EQ(three.role(1), Role::kLeader);
+  send(three, 2, 1, full);
+  EXPECT_FALSE(three.raft(1).lacks_room());
+}
+
 // ---- §6.2: a leader without a quorum
 
 TEST_F(RaftPaper, ALeaderWithoutAQuorumStepsDownWithinTheTimeout) {

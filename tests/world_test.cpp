@@ -380,6 +380,38 @@ TEST(Faults, AFullDiskTakesNoEntriesAndGoesOnWhenThereIsRoom) {
   EXPECT_GT(seen(result, NoteKind::follower_full), 0u);
 }
 
+// Nothing is left to guess: writes are not applied, reads are served, and all goes on by itself.
+TEST(Faults, AQuorumOfFullDisksUnderALeaderWithRoomRefusesWritesAndServesReads) {
+  const RunResult result = run(small(
+      "params { duration_ms: 4500 disk { segment_bytes: 2048 } workload { clients: 6 "
+      "get_percent: 50 redirect_percent: 100 attempt_timeout_ms: 100 operation_timeout_ms: 200 } "
+      "} " +
+      fault("kind: DISK_FULL target { role: FOLLOWER } target { role: RANDOM_FOLLOWER pick: 1 } "
+            "duration_ms: 3000",
+            "at_ms: 500")));
+  expect_ok(result);
+  EXPECT_EQ(seen(result, NoteKind::disk_full), 2u);
+  EXPECT_EQ(seen(result, NoteKind::disk_has_room), 2u);
+  EXPECT_EQ(seen(result, NoteKind::stepped_down_full_disk), 0u);
+  uint64_t reads = 0;
+  uint64_t refused = 0;
+  uint64_t written_after = 0;
+  for (const Operation& operation : result.history) {
+    const int64_t begin_ms = operation.invoke_ns / 1'000'000;
+    const bool ok = operation.status == Operation::Status::kOk;
+    const bool write = operation.kind == Operation::Kind::kAdd;
+    if (write && ok && begin_ms > 3700) ++written_after;
+    if (begin_ms < 1500 || begin_ms > 2900) continue;
+    if (!write && ok) ++reads;
+    if (!write) continue;
+    EXPECT_EQ(operation.status, Operation::Status::kFailed) << "an increment of " << begin_ms;
+    ++refused;
+  }
+  EXPECT_GT(reads, 15u);
+  EXPECT_GT(refused, 15u);
+  EXPECT_GT(written_after, 20u);
+}
+
 std::string rot(int node, int at_ms, const std::string& more = "") {
   return fault("kind: BIT_ROT file: 'wal-' place: 2000 target { node: " + std::to_string(node) +
                    " } " + more,
