@@ -81,8 +81,8 @@ class Storage {
  public:
   virtual ~Storage() = default;
 
-  // Blocking; call once, first. `expected.directory_id` is ignored here unless the directory is
-  // empty, when `expected` becomes the identity written with the first durable write.
+  // Blocking; call once, first. What is here must be of `expected`, else it is refused; in an empty
+  // directory `expected` becomes the identity written with the first durable write.
   virtual Recovered recover(const Identity& expected, StorageClient* client) = 0;
 
   // Makes `write` durable and completes through on_storage_done, never inside this call.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "core/record.h"
 #include "storage/log_format.h"
@@ -32,28 +33,36 @@ std::string hard_state_text(const HardState& state) {
 
 class Dump {
  public:
-  Dump(std::string_view name, std::string_view bytes)
-      : bytes_(bytes), number_(segment_number(name).value_or(0)), last_(snapshot_index(name)) {}
+  Dump(std::string_view name, std::string_view bytes, Identity& owner)
+      : bytes_(bytes),
+        owner_(owner),
+        number_(segment_number(name).value_or(0)),
+        last_(snapshot_index(name)) {}
 
   std::string run(size_t& wrong);
 
  private:
   size_t next_record(size_t from) const;
   void gap(size_t from, size_t to);
+  void end();
   void record(size_t at, const RecordView& record);
   std::string describe(size_t at, const RecordView& record);
   std::string describe_segment(size_t at, const SegmentHeader& header);
   std::string describe_batch(size_t at, const BatchHeader& header);
   std::string describe_snapshot(size_t at, const RecordView& record);
+  std::string describe_snapshot_header(size_t at, const RecordView& record);
+  void check_owner(const Identity& found);
   // Of the record that is being described.
-  void blame(std::string_view what) { blame_ = what; }
+  void blame(std::string what) { blame_ = std::move(what); }
 
   const std::string_view bytes_;
+  Identity& owner_;
   const uint64_t number_;               // of a segment file; 0: another file
   const std::optional<LogIndex> last_;  // of a snapshot file
   size_t batch_end_ = 0;
   uint64_t piece_count_ = 0;
   uint64_t hash_ = 0;
+  bool ended_ = false;  // a snapshot's end came
   std::string blame_;
   std::string out_;
   size_t wrong_ = 0;
@@ -73,6 +82,7 @@ std::string Dump::run(size_t& wrong) {
     gap(at, next);
     at = next;
   }
+  end();
   wrong = wrong_;
   return std::move(out_);
 }
@@ -112,6 +122,26 @@ void Dump::gap(size_t from, size_t to) {
   }
 }
 
+// A file that was cut at the end.
+void Dump::end() {
+  std::string_view what;
+  if (number_ != 0 && bytes_.size() < kSegmentBytesMin) what = "shorter than any segment";
+  if (last_ && !ended_) what = "without the snapshot's end";
+  if (what.empty()) return;
+  ++wrong_;
+  out_ += fmt::format("!!{:>7}  the file ends here, {}\n", bytes_.size(), what);
+}
+
+void Dump::check_owner(const Identity& found) {
+  if (owner_.directory_id == 0) owner_ = found;
+  if (found == owner_) return;
+  std::string_view what = "data directory";
+  if (found.node_id != owner_.node_id) what = "node";
+  if (found.group_id != owner_.group_id) what = "group";
+  if (found.cluster_id != owner_.cluster_id) what = "cluster";
+  blame(fmt::format("of another {} than the files before", what));
+}
+
 void Dump::record(size_t at, const RecordView& record) {
   blame_.clear();
   const bool inside = at < batch_end_;
@@ -148,8 +178,13 @@ std::string Dump::describe(size_t at, const RecordView& record) {
 }
 
 std::string Dump::describe_segment(size_t at, const SegmentHeader& header) {
-  if (number_ != 0 && (at != 0 || header.number != number_)) blame("in the wrong place");
   const Identity& identity = header.identity;
+  check_owner(identity);
+  if (at == 0 && header.file_bytes > bytes_.size()) {
+    blame(fmt::format("the file was cut: it had {} bytes and has {}", header.file_bytes,
+                      bytes_.size()));
+  }
+  if (number_ != 0 && (at != 0 || header.number != number_)) blame("in the wrong place");
   return fmt::format(
       "segment {:x}: cluster {:#x}, group {:#x}, node {}, directory {:#x}; goes on from segment "
       "{:x} "
@@ -163,6 +198,9 @@ std::string Dump::describe_segment(size_t at, const SegmentHeader& header) {
 std::string Dump::describe_batch(size_t at, const BatchHeader& header) {
   const bool here = header.own.offset == at && (number_ == 0 || header.own.segment == number_);
   if (!here) blame("in the wrong place");
+  if (owner_.directory_id != 0 && header.directory_id != owner_.directory_id) {
+    blame(fmt::format("of the data directory {:#x}", header.directory_id));
+  }
   if (here) batch_end_ = at + kBatchRecordBytes + header.body_bytes;
   if (here && batch_end_ > bytes_.size()) blame("the file ends before it does");
   return fmt::format(
@@ -173,10 +211,7 @@ std::string Dump::describe_batch(size_t at, const BatchHeader& header) {
 
 std::string Dump::describe_snapshot(size_t at, const RecordView& record) {
   switch (record.type) {
-    case RecordType::kSnapshot:
-      if (at != 0 || (last_ && last_->value() != record.index)) blame("in the wrong place");
-      return fmt::format("snapshot up to {} of term {}, log time {}", record.index, record.term,
-                         record.log_time_ns);
+    case RecordType::kSnapshot: return describe_snapshot_header(at, record);
     case RecordType::kPiece:
       hash_ = snapshot_hash(hash_, record.payload);
       if (record.index != piece_count_ || record.term != hash_) blame("not the piece that follows");
@@ -185,6 +220,7 @@ std::string Dump::describe_snapshot(size_t at, const RecordView& record) {
                          quoted(record.payload));
     case RecordType::kSnapshotEnd:
       if (record.index != piece_count_ || record.term != hash_) blame("not the end that follows");
+      ended_ = true;
       return fmt::format("end of {} pieces with hash {:016x}", record.index, record.term);
     default:
       blame("of no known type or shape");
@@ -193,10 +229,28 @@ std::string Dump::describe_snapshot(size_t at, const RecordView& record) {
   }
 }
 
+std::string Dump::describe_snapshot_header(size_t at, const RecordView& record) {
+  const std::string text = fmt::format("snapshot up to {} of term {}, log time {}", record.index,
+                                       record.term, record.log_time_ns);
+  SnapshotContent content;
+  const std::string error = parse_snapshot_header(record, content);
+  if (!error.empty()) {
+    blame(error);
+    return text;
+  }
+  const Identity& identity = content.identity;
+  check_owner(identity);
+  if (at != 0 || (last_ && last_->value() != record.index)) blame("in the wrong place");
+  return fmt::format("{}: cluster {:#x}, group {:#x}, node {}, directory {:#x}", text,
+                     identity.cluster_id, identity.group_id, identity.node_id.value(),
+                     identity.directory_id);
+}
+
 }  // namespace
 
-std::string dump_file(std::string_view name, std::string_view bytes, size_t& wrong) {
-  return Dump(name, bytes).run(wrong);
+std::string dump_file(std::string_view name, std::string_view bytes, Identity& owner,
+                      size_t& wrong) {
+  return Dump(name, bytes, owner).run(wrong);
 }
 
 }  // namespace tally

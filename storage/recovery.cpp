@@ -30,6 +30,13 @@ uint64_t used_bytes(std::string_view bytes) {
   return end;
 }
 
+constexpr std::string_view kWiped =
+    "this counts as a wiped disk. Put no older copy in its place; the node comes back by being "
+    "removed from the group and added as a learner";
+constexpr std::string_view kRepaired =
+    "it is repaired by the leader as soon as a quorum of the others answers; leave its files as "
+    "they are";
+
 std::string describe(const HardState& state) {
   return fmt::format("term {} vote {}", state.term.value(), state.voted_for.value());
 }
@@ -52,7 +59,6 @@ class LogRecovery {
     uint64_t size = 0;
     bool started = false;  // its header is valid
     SegmentHeader header;
-    bool foreign = false;    // its header is valid, and of another directory
     bool shortened = false;  // it was longer once
   };
   enum class Batch : uint8_t {
@@ -67,10 +73,18 @@ class LogRecovery {
     uint64_t offset = 0;
   };
 
+  // What is damaged: the first thing that was found.
+  struct Damage {
+    std::string file;
+    uint64_t offset = 0;
+    std::string reason;
+    std::optional<LogIndex> index;  // of the first entry that it may touch, when that was known
+  };
+
   // Each step returns false when it has reached the verdict.
   bool read_headers();
   bool read_header(SegmentFile& file);
-  bool check_identity(SegmentFile& file);
+  bool check_identity(const SegmentFile& file);
   bool check_chain();
   bool replay_segment(size_t position);
   bool judge_rest(LogTail& tail);
@@ -78,13 +92,16 @@ class LogRecovery {
   void read_range(const SegmentFile& file, uint64_t length);
   void find_repair();
   bool check_readable();
+  void tell_damage();
+  std::string index_before(uint64_t segment);
   void prepare_repair(LogTail& tail);
-  void see_header(LogPosition at, const HardState& hard_state, uint64_t directory_id);
+  void see_header(LogPosition at, const HardState& hard_state);
   Batch parse_batch(LogPosition at, uint64_t limit);
   Batch parse_body(std::string_view body);
   void apply_batch();
   void collect_claims(const SegmentFile& file, uint64_t from);
   void cut(const SegmentFile& file, uint64_t offset, uint64_t bytes);
+  static std::string missing_before(const SegmentFile& file);
   bool damaged(std::string_view file, uint64_t offset, std::string_view reason);
   bool refused(std::string reason);
 
@@ -93,6 +110,7 @@ class LogRecovery {
   const uint64_t segment_bytes_;
 
   Recovered result_;
+  Damage damage_;
   std::vector<SegmentFile> files_;  // by number
   std::vector<size_t> chain_;       // positions of the started ones: the log, in order
   std::string content_;             // of the file being read
@@ -100,12 +118,12 @@ class LogRecovery {
   EntryMark last_;                  // the newest entry replayed
   Claim claim_;                     // the furthest one found behind the end
   size_t first_ = 0;                // position of the first file that counts
+  bool replaying_ = false;          // the chain is known; last_ says how far it was replayed
   std::vector<LogPosition> unreadable_;
 
   // The newest valid header, for a repair.
   LogPosition newest_;
   HardState newest_hard_state_;
-  uint64_t newest_directory_id_ = 0;
 
   // The batch parsed last.
   HardState batch_hard_state_;
@@ -119,17 +137,19 @@ class LogRecovery {
 Recovered LogRecovery::run(LogTail& tail) {
   tail = LogTail{};
   bool sound = read_headers() && check_chain();
+  replaying_ = sound;
   for (size_t i = 0; sound && i < chain_.size(); ++i) sound = replay_segment(i);
   sound = sound && judge_rest(tail) && check_readable();
   if (result_.outcome == Recovered::Outcome::kRefused) return std::move(result_);
   if (!sound) {
+    tell_damage();
     prepare_repair(tail);
   } else if (!result_.repairing) {
     result_.outcome = chain_.empty() ? Recovered::Outcome::kEmpty : Recovered::Outcome::kWhole;
   } else {
     result_.outcome = Recovered::Outcome::kDamaged;
-    result_.message = "damaged earlier, not yet repaired" +
-                      (result_.message.empty() ? "" : "; " + result_.message);
+    result_.message = fmt::format("damaged earlier, not yet repaired{}{}; {}",
+                                  result_.message.empty() ? "" : "; ", result_.message, kRepaired);
   }
   for (size_t i = 0; i < first_; ++i) tail.obsolete.push_back(files_[i].number);
   return std::move(result_);
@@ -137,11 +157,10 @@ Recovered LogRecovery::run(LogTail& tail) {
 
 // ---- Damage: what a repair needs to know
 
-void LogRecovery::see_header(LogPosition at, const HardState& hard_state, uint64_t directory_id) {
+void LogRecovery::see_header(LogPosition at, const HardState& hard_state) {
   if (at < newest_) return;
   newest_ = at;
   newest_hard_state_ = hard_state;
-  newest_directory_id_ = directory_id;
 }
 
 bool LogRecovery::check_readable() {
@@ -157,9 +176,7 @@ bool LogRecovery::check_readable() {
 void LogRecovery::prepare_repair(LogTail& tail) {
   bool lost = false;
   for (const SegmentFile& file : files_) {
-    lost = lost || file.foreign;
-    if (file.started)
-      see_header({file.number, 0}, file.header.hard_state, file.header.identity.directory_id);
+    if (file.started) see_header({file.number, 0}, file.header.hard_state);
     read_range(file, file.size);
     claim_ = {};
     collect_claims(file, 0);
@@ -177,13 +194,12 @@ void LogRecovery::prepare_repair(LogTail& tail) {
   result_.entries.clear();
   result_.repairing = !lost && newest_ > LogPosition{};
   if (!result_.repairing) {
-    result_.message += "; term and vote are lost with it: this counts as a wiped disk";
+    result_.message += fmt::format("; term and vote are lost with it: {}", kWiped);
     return;
   }
+  result_.message += fmt::format("; {}", kRepaired);
   result_.hard_state = newest_hard_state_;
-  const bool unknown = result_.identity.directory_id == 0;
-  if (unknown) result_.identity = expected_;
-  result_.identity.directory_id = newest_directory_id_;
+  result_.identity = expected_;
   tail.repair_owed = true;
   tail.last_number = files_.back().number;
   first_ = files_.size();
@@ -193,9 +209,34 @@ bool LogRecovery::damaged(std::string_view file, uint64_t offset, std::string_vi
   if (result_.outcome == Recovered::Outcome::kDamaged) return false;  // the first one is told
   result_.outcome = Recovered::Outcome::kDamaged;
   result_.torn_bytes = 0;
-  result_.message =
-      fmt::format("{} offset {}, at index {}: {}", file, offset, last_.index.value() + 1, reason);
+  damage_ = {std::string(file), offset, std::string(reason), std::nullopt};
+  if (replaying_) damage_.index = last_.index + 1;
   return false;
+}
+
+void LogRecovery::tell_damage() {
+  const std::string index = damage_.index ? fmt::format("at index {}", damage_.index->value())
+                                          : index_before(segment_number(damage_.file).value_or(1));
+  result_.message =
+      fmt::format("{} offset {}, {}: {}", damage_.file, damage_.offset, index, damage_.reason);
+}
+
+// Of damage that was found before anything was replayed: what the segments before it lead to.
+std::string LogRecovery::index_before(uint64_t segment) {
+  find_repair();
+  chain_.clear();
+  const SegmentFile* next = nullptr;
+  for (size_t i = first_; i < files_.size(); ++i) {
+    if (!files_[i].started) continue;
+    if (files_[i].number < segment) chain_.push_back(i);
+    if (files_[i].number > segment && next == nullptr) next = &files_[i];
+  }
+  for (size_t i = 0; i < chain_.size() && replay_segment(i);) ++i;
+  if (!chain_.empty() || segment == 1) {
+    return fmt::format("at index {}", last_.index.value() + 1);
+  }
+  if (next == nullptr) return "at an index that is not known";
+  return fmt::format("at or before index {}", next->header.last.index.value());
 }
 
 bool LogRecovery::refused(std::string reason) {
@@ -238,9 +279,9 @@ bool LogRecovery::read_header(SegmentFile& file) {
   if (read_record(content_, record, consumed) != RecordStatus::kOk) return true;
   if (record.type != RecordType::kSegment) return true;
   const uint64_t version = segment_format_version(record);
-  if (version > kLogFormatVersion) {
+  if (version != 0 && version != kLogFormatVersion) {
     return refused(
-        fmt::format("{} has log format {}, this program knows up to {}: start a newer one",
+        fmt::format("{} has log format {}, this program reads {}: start the release that wrote it",
                     file.name, version, kLogFormatVersion));
   }
   if (!to_segment_header(record, file.header)) {
@@ -259,7 +300,7 @@ bool LogRecovery::read_header(SegmentFile& file) {
   return check_identity(file);
 }
 
-bool LogRecovery::check_identity(SegmentFile& file) {
+bool LogRecovery::check_identity(const SegmentFile& file) {
   const Identity& found = file.header.identity;
   const auto differs = [&](std::string_view what, uint64_t here, uint64_t wanted) {
     return refused(fmt::format("{} belongs to {} {:#x}, this is {:#x}: wrong data directory?",
@@ -274,14 +315,13 @@ bool LogRecovery::check_identity(SegmentFile& file) {
   if (found.node_id != expected_.node_id) {
     return differs("node", found.node_id.value(), expected_.node_id.value());
   }
-  const bool first = std::none_of(files_.begin(), files_.end(), [&](const SegmentFile& other) {
-    return other.started && other.number < file.number;
-  });
-  if (first) result_.identity = found;
-  if (found != result_.identity) {
-    file.foreign = true;
-    return damaged(file.name, 0, "the segment comes from another data directory");
+  if (found.directory_id != expected_.directory_id) {
+    return refused(
+        fmt::format("{} is of the data directory with id {:016x}, and this one has id {:016x}: "
+                    "files of two directories were mixed. Bring back all files of one of them",
+                    file.name, found.directory_id, expected_.directory_id));
   }
+  result_.identity = found;
   return true;
 }
 
@@ -294,16 +334,14 @@ bool LogRecovery::check_chain() {
   for (size_t i = first_; i < files_.size(); ++i) {
     const SegmentFile& file = files_[i];
     if (file.number != expected_number) {
-      return damaged(segment_name(expected_number), 0,
-                     fmt::format("the segment is missing, {} is there", file.name));
+      return damaged(segment_name(expected_number), 0, missing_before(file));
     }
     ++expected_number;
   }
   const bool begun = std::any_of(files_.begin(), files_.end(),
                                  [](const SegmentFile& file) { return file.started; });
   if (!begun && !files_.empty() && files_.front().number != 1) {
-    return damaged(segment_name(1), 0,
-                   fmt::format("the segment is missing, {} is there", files_.front().name));
+    return damaged(segment_name(1), 0, missing_before(files_.front()));
   }
   uint64_t previous = 0;
   for (size_t i = first_; i < files_.size(); ++i) {
@@ -323,6 +361,13 @@ bool LogRecovery::check_chain() {
     previous = file.number;
   }
   return true;
+}
+
+std::string LogRecovery::missing_before(const SegmentFile& file) {
+  return fmt::format(
+      "the segment is missing, and {} is there{}. If that is no file of this log, move it away and "
+      "start again; else bring back what is missing before it",
+      file.name, file.started ? "" : ", which holds no segment");
 }
 
 // The log that counts is the last one that was begun.
@@ -406,7 +451,7 @@ LogRecovery::Batch LogRecovery::parse_batch(LogPosition at, uint64_t limit) {
         fmt::format("a record of type {} where a batch begins", static_cast<unsigned>(record.type));
     return Batch::kWrong;
   }
-  if (header.own != at || header.directory_id != result_.identity.directory_id) {
+  if (header.own != at || header.directory_id != expected_.directory_id) {
     batch_error_ = fmt::format("a batch that belongs to segment {:x} offset {} of directory {:x}",
                                header.own.segment, header.own.offset, header.directory_id);
     return Batch::kWrong;
@@ -511,9 +556,8 @@ void LogRecovery::collect_claims(const SegmentFile& file, uint64_t from) {
         !to_batch_header(record, header) || header.proven > header.own) {
       continue;
     }
-    const uint64_t directory_id = result_.identity.directory_id;
-    if (directory_id != 0 && header.directory_id != directory_id) continue;
-    see_header(header.own, header.hard_state, header.directory_id);
+    if (header.directory_id != expected_.directory_id) continue;
+    see_header(header.own, header.hard_state);
     if (header.proven > claim_.proven) claim_ = {header.proven, file.name, at};
   }
 }
@@ -575,10 +619,10 @@ void join_snapshot(const std::string& damage, LogTail& tail, Recovered& result) 
   if (covered.index < result.base.index) {
     result.outcome = Recovered::Outcome::kDamaged;
     result.message = fmt::format(
-        "{}: the log begins behind index {}, and no snapshot covers what came before{}{}",
+        "{}: the log begins behind index {}, and no snapshot covers what came before{}{}; {}",
         tail.first_number > 1 ? segment_name(tail.first_number - 1) + " is missing"
                               : snapshot_name(result.base.index) + " is missing",
-        result.base.index.value(), damage.empty() ? "" : ": ", damage);
+        result.base.index.value(), damage.empty() ? "" : ": ", damage, kRepaired);
     // The log itself is sound, term and vote with it.
     result.repairing = true;
     result.base = covered;
@@ -603,8 +647,9 @@ void join_snapshot(const std::string& damage, LogTail& tail, Recovered& result) 
   if (!result.snapshot) return;
   if (result.outcome == Recovered::Outcome::kEmpty) {
     result.outcome = Recovered::Outcome::kDamaged;
-    result.message = fmt::format(
-        "a snapshot up to {}, and no log beside it: term and vote are lost", covered.index.value());
+    result.message =
+        fmt::format("a snapshot up to {}, and no log beside it: term and vote are lost; {}",
+                    covered.index.value(), kWiped);
     return;
   }
   const LogIndex last = result.base.index + result.entries.size();

@@ -38,23 +38,6 @@ void append_header(const Identity& identity, const EntryMark& last, std::string&
                 out);
 }
 
-std::string read_header(const RecordView& record, SnapshotContent& content) {
-  const auto word = [&](size_t i) {
-    return get_little_endian<uint64_t>(record.payload.data() + i * kWord);
-  };
-  if (record.type != RecordType::kSnapshot || record.payload.size() < kWord) {
-    return "offset 0: no snapshot's header";
-  }
-  if (word(0) != kSnapshotFormatVersion ||
-      record.payload.size() != sizeof(uint64_t[kHeaderWords])) {
-    return fmt::format("snapshot format {}, this program knows {}", word(0),
-                       kSnapshotFormatVersion);
-  }
-  content.identity = {word(1), word(2), NodeId(word(3)), word(4)};
-  content.id.last = {LogIndex(record.index), Term(record.term), LogTime(record.log_time_ns)};
-  return {};
-}
-
 }  // namespace
 
 std::string snapshot_name(LogIndex last) {
@@ -73,6 +56,23 @@ std::optional<LogIndex> snapshot_index(std::string_view name) {
   return LogIndex(index);
 }
 
+std::string parse_snapshot_header(const RecordView& record, SnapshotContent& content) {
+  const auto word = [&](size_t i) {
+    return get_little_endian<uint64_t>(record.payload.data() + i * kWord);
+  };
+  if (record.type != RecordType::kSnapshot || record.payload.size() < kWord) {
+    return "offset 0: no snapshot's header";
+  }
+  if (word(0) != kSnapshotFormatVersion ||
+      record.payload.size() != sizeof(uint64_t[kHeaderWords])) {
+    return fmt::format("snapshot format {}, this program knows {}", word(0),
+                       kSnapshotFormatVersion);
+  }
+  content.identity = {word(1), word(2), NodeId(word(3)), word(4)};
+  content.id.last = {LogIndex(record.index), Term(record.term), LogTime(record.log_time_ns)};
+  return {};
+}
+
 std::string parse_snapshot(std::string_view bytes, SnapshotContent& content) {
   content = {};
   uint64_t offset = 0;
@@ -84,7 +84,7 @@ std::string parse_snapshot(std::string_view bytes, SnapshotContent& content) {
       return at("no valid record");
     }
     if (offset == 0) {
-      std::string error = read_header(record, content);
+      std::string error = parse_snapshot_header(record, content);
       if (!error.empty()) return error;
     } else if (record.type == RecordType::kPiece) {
       content.id.hash = snapshot_hash(content.id.hash, record.payload);
@@ -127,7 +127,14 @@ std::string SnapshotStore::recover(const Identity& expected, Recovered& result) 
     if (error.empty() && (content.identity.cluster_id != expected.cluster_id ||
                           content.identity.group_id != expected.group_id ||
                           content.identity.node_id != expected.node_id)) {
-      error = "it belongs to another node";
+      error = fmt::format("it belongs to node {} of cluster {:#x}, group {:#x}",
+                          content.identity.node_id.value(), content.identity.cluster_id,
+                          content.identity.group_id);
+    }
+    if (error.empty() && content.identity.directory_id != expected.directory_id) {
+      error =
+          fmt::format("it is of the data directory with id {:016x}, and this one has id {:016x}",
+                      content.identity.directory_id, expected.directory_id);
     }
     if (error.empty() && snapshot_index(*name) != content.id.last.index) {
       error = "it has another snapshot's name";

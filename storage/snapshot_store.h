@@ -35,6 +35,8 @@ struct SnapshotContent {
   std::vector<std::string> pieces;
   std::vector<uint64_t> offsets;  // of the pieces' records, and of the end
 };
+// The file's first record: sets identity and id.last.
+std::string parse_snapshot_header(const RecordView& record, SnapshotContent& content);
 std::string parse_snapshot(std::string_view bytes, SnapshotContent& content);
 
 class SnapshotStore {

@@ -16,7 +16,8 @@ const Identity kIdentity{0x1111, 0x22, NodeId(3), 0x123456789abcdef};
 
 std::string dump(std::string_view name, std::string_view bytes, size_t* wrong = nullptr) {
   size_t count = 0;
-  const std::string text = dump_file(name, bytes, count);
+  Identity owner;
+  const std::string text = dump_file(name, bytes, owner, count);
   if (wrong != nullptr) *wrong = count;
   return text;
 }
@@ -44,7 +45,12 @@ std::string segment() {
 
 std::string snapshot() {
   const uint64_t hash = snapshot_hash(0, "state");
-  const std::string identity(40, '\1');
+  std::string identity(40, '\0');
+  identity[0] = static_cast<char>(kSnapshotFormatVersion);
+  identity[8] = 0x11;
+  identity[16] = 0x22;
+  identity[24] = 3;
+  identity[32] = 0x44;
   std::string bytes;
   append_record({.type = RecordType::kSnapshot,
                  .index = 1,
@@ -77,10 +83,12 @@ TEST(Dump, ASegment) {
 
 TEST(Dump, ASnapshot) {
   size_t wrong = 0;
-  EXPECT_EQ(dump("snapshot-0000000000000001", snapshot(), &wrong),
-            "        0  snapshot up to 1 of term 5, log time 1000\n"
-            "       80  piece 0: 5 bytes \"state\"\n"
-            "      128  end of 1 pieces with hash 6ddef6a542f52cb4\n");
+  EXPECT_EQ(
+      dump("snapshot-0000000000000001", snapshot(), &wrong),
+      "        0  snapshot up to 1 of term 5, log time 1000: cluster 0x11, group 0x22, node 3, "
+      "directory 0x44\n"
+      "       80  piece 0: 5 bytes \"state\"\n"
+      "      128  end of 1 pieces with hash 6ddef6a542f52cb4\n");
   EXPECT_EQ(wrong, 0u);
 }
 
@@ -102,7 +110,45 @@ TEST(Dump, MarksWhatStandsInTheWrongPlace) {
   dump("snapshot-0000000000000002", snapshot(), &wrong);
   EXPECT_EQ(wrong, 1u);
   EXPECT_EQ(dump("snapshot-0000000000000002", std::string(16, '\0'), &wrong),
-            "!!      0  16 zeros where a record should be\n");
+            "!!      0  16 zeros where a record should be\n"
+            "!!     16  the file ends here, without the snapshot's end\n");
+}
+
+TEST(Dump, MarksAFileThatWasCut) {
+  const auto marks = [](std::string_view name, const std::string& bytes, std::string_view what) {
+    size_t wrong = 0;
+    const std::string text = dump(name, bytes, &wrong);
+    EXPECT_EQ(wrong > 0, !what.empty()) << text;
+    EXPECT_NE(text.find(what), std::string::npos) << text;
+  };
+  std::string grown = segment();
+  grown.resize(2048);
+  marks("wal-0000000000000001", grown, "");
+  marks("wal-0000000000000001", segment().substr(0, 1023), "it had 1024 bytes and has 1023");
+  marks("wal-0000000000000001", "", "!!      0  the file ends here, shorter than any segment");
+  marks("wal-0000000000000001", std::string(1024, '\0'), "");
+  const std::string whole = snapshot();
+  marks("snapshot-0000000000000001", whole.substr(0, whole.size() - record_bytes(0)),
+        "the file ends here, without the snapshot's end");
+  marks("snapshot-0000000000000001", "", "!!      0  the file ends here");
+}
+
+TEST(Dump, MarksWhatIsOfAnotherOwner) {
+  Identity owner;
+  size_t wrong = 0;
+  dump_file("wal-0000000000000001", segment(), owner, wrong);
+  EXPECT_EQ(owner, kIdentity);
+  EXPECT_EQ(wrong, 0u);
+  const std::string text = dump_file("snapshot-0000000000000001", snapshot(), owner, wrong);
+  EXPECT_EQ(wrong, 1u);
+  EXPECT_NE(text.find("!!      0  snapshot up to 1"), std::string::npos);
+  EXPECT_NE(text.find("of another cluster than the files before"), std::string::npos) << text;
+
+  owner = {0x1111, 0x22, NodeId(3), 7};
+  const std::string moved = dump_file("wal-0000000000000001", segment(), owner, wrong);
+  EXPECT_EQ(wrong, 2u) << "the segment's header and the batch's";
+  EXPECT_NE(moved.find("of another data directory than the files before"), std::string::npos);
+  EXPECT_NE(moved.find("of the data directory 0x123456789abcdef"), std::string::npos) << moved;
 }
 
 TEST(Dump, AnyBytes) {
@@ -114,7 +160,7 @@ TEST(Dump, AnyBytes) {
     bytes.resize(draw(seed, 5) % (bytes.size() + 1));
     size_t wrong = 0;
     const std::string text = dump("wal-0000000000000001", bytes, &wrong);
-    EXPECT_EQ(text.empty(), bytes.empty());
+    EXPECT_FALSE(text.empty());
   }
 }
 

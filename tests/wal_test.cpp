@@ -168,10 +168,8 @@ TEST(Wal, TheFirstWriteMakesTheIdentityDurable) {
   Node node(1);
   node.start();
   ASSERT_TRUE(node.write(HardState{Term(1), NodeId(3)}));
-  Identity other = kIdentity;
-  other.directory_id = 99;  // a new draw, which the directory's own one outranks
   node.world.disk.crash();
-  const Recovered recovered = node.start(other);
+  const Recovered recovered = node.start();
   EXPECT_EQ(recovered.outcome, Outcome::kWhole);
   EXPECT_EQ(recovered.identity, kIdentity);
   EXPECT_EQ(recovered.hard_state, (HardState{Term(1), NodeId(3)}));
@@ -495,9 +493,50 @@ TEST_F(WalDamage, TheMessageNamesFileOffsetAndIndex) {
   EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
   EXPECT_EQ(recovered.message,
             fmt::format("wal-0000000000000001 offset {}, at index 3: no valid batch; "
-                        "wal-0000000000000002 proves that it was synced",
+                        "wal-0000000000000002 proves that it was synced; it is repaired by the "
+                        "leader as soon as a quorum of the others answers; leave its files as they "
+                        "are",
                         offset));
   EXPECT_TRUE(recovered.entries.empty());
+}
+
+// Also when the damage shows before anything is replayed.
+TEST_F(WalDamage, TheMessageNamesTheIndexThatTheLogHasLedTo) {
+  const auto message_with = [&](uint64_t segment, uint64_t gone) {
+    if (gone != 0) node.world.disk.rename(segment_name(gone), "elsewhere", 0);
+    node.world.flip(segment_name(segment), 8, 1);
+    const Recovered recovered = node.start();
+    node.world.flip(segment_name(segment), 8, 1);
+    if (gone != 0) node.world.disk.rename("elsewhere", segment_name(gone), 0);
+    EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+    return recovered.message;
+  };
+  const uint64_t in_first = ends_in(1).size();
+  const uint64_t in_two = in_first + ends_in(2).size();
+  EXPECT_TRUE(message_with(1, 0).starts_with("wal-0000000000000001 offset 0, at index 1: "));
+  EXPECT_TRUE(message_with(2, 0).starts_with(
+      fmt::format("wal-0000000000000002 offset 0, at index {}: ", in_first + 1)))
+      << message_with(2, 0);
+  // Compacted: what the broken one begins with is in no other header.
+  EXPECT_TRUE(message_with(2, 1).starts_with(
+      fmt::format("wal-0000000000000002 offset 0, at or before index {}: ", in_two)))
+      << message_with(2, 1);
+}
+
+TEST_F(WalDamage, AStrayFileIsNamedAndWhatToDoAboutIt) {
+  const std::string stray = "wal-ffffffffffffffff";
+  node.world.poke_new(stray, std::string(1024, 'x'));
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
+  EXPECT_FALSE(recovered.repairing) << "there may have been a newer term";
+  EXPECT_NE(recovered.message.find(stray + " is there, which holds no segment. If that is no file "
+                                           "of this log, move it away and start again"),
+            std::string::npos)
+      << recovered.message;
+  EXPECT_NE(recovered.message.find(fmt::format("at index {}", kEntryCount + 1)), std::string::npos)
+      << recovered.message;
+  node.world.disk.rename(stray, "elsewhere", 0);
+  EXPECT_EQ(node.start().outcome, Outcome::kWhole);
 }
 
 // ---- Repair
@@ -515,7 +554,8 @@ TEST_F(WalDamage, ADamagedLogBeginsAnewAndIsWholeWhenItIsToldSo) {
   EXPECT_TRUE(recovered.repairing);
   EXPECT_EQ(recovered.hard_state, last);
   EXPECT_EQ(recovered.entries.size(), 20u);
-  EXPECT_EQ(recovered.message, "damaged earlier, not yet repaired");
+  EXPECT_TRUE(recovered.message.starts_with("damaged earlier, not yet repaired; it is repaired by"))
+      << recovered.message;
   EXPECT_NE(node.media(1), "") << "what is left of the old log stays until then";
 
   StorageWrite whole;
@@ -749,8 +789,12 @@ TEST_F(WalDamage, ASegmentOfAnotherDirectoryIsSaid) {
   }
   node.world.poke(segment_name(2), 0, other.media(2));
   const Recovered recovered = node.start();
-  EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
-  EXPECT_NE(recovered.message.find("another data directory"), std::string::npos);
+  EXPECT_EQ(recovered.outcome, Outcome::kRefused);
+  EXPECT_NE(recovered.message.find(
+                "wal-0000000000000002 is of the data directory with id 0000000000000007, and this "
+                "one has id 1234567890abcdef"),
+            std::string::npos)
+      << recovered.message;
 }
 
 // Command bytes that imitate a batch must not make a torn write look like damage.
@@ -785,16 +829,19 @@ TEST(WalRefusal, AnotherNodesDirectory) {
     EXPECT_NE(recovered.message, "");
     return recovered.outcome == Outcome::kRefused;
   };
-  EXPECT_TRUE(refused({99, 12, NodeId(3), 0}));
-  EXPECT_TRUE(refused({11, 99, NodeId(3), 0}));
-  EXPECT_TRUE(refused({11, 12, NodeId(99), 0}));
-  EXPECT_EQ(node.start({11, 12, NodeId(3), 0}).outcome, Outcome::kWhole);
+  EXPECT_TRUE(refused({99, 12, NodeId(3), kIdentity.directory_id}));
+  EXPECT_TRUE(refused({11, 99, NodeId(3), kIdentity.directory_id}));
+  EXPECT_TRUE(refused({11, 12, NodeId(99), kIdentity.directory_id}));
+  EXPECT_TRUE(refused({11, 12, NodeId(3), kIdentity.directory_id + 1}));
+  EXPECT_EQ(node.start(kIdentity).outcome, Outcome::kWhole);
 }
 
-TEST(WalRefusal, ANewerFormat) {
+class WalFormat : public ::testing::TestWithParam<uint64_t> {};
+
+TEST_P(WalFormat, AnotherOneIsRefused) {
   Node node(1);
   std::string payload(200, '\0');
-  payload[0] = static_cast<char>(kLogFormatVersion + 1);
+  payload[0] = static_cast<char>(GetParam());
   RecordView record;
   record.type = RecordType::kSegment;
   record.index = 1;
@@ -805,8 +852,14 @@ TEST(WalRefusal, ANewerFormat) {
   node.world.poke_new(segment_name(1), segment);
   const Recovered recovered = node.start();
   EXPECT_EQ(recovered.outcome, Outcome::kRefused);
-  EXPECT_NE(recovered.message.find("log format 4"), std::string::npos);
+  EXPECT_NE(recovered.message.find(
+                fmt::format("log format {}, this program reads {}", GetParam(), kLogFormatVersion)),
+            std::string::npos)
+      << recovered.message;
 }
+
+INSTANTIATE_TEST_SUITE_P(OlderAndNewer, WalFormat,
+                         ::testing::Values(kLogFormatVersion - 1, kLogFormatVersion + 1));
 
 // ---- Snapshots and compaction ----
 

@@ -42,6 +42,17 @@ bool read_file(const fs::path& path, std::string& bytes) {
   return error == 0;
 }
 
+// Between the log's files of one directory none may be missing. Returns how many gaps there are.
+size_t print_missing(const fs::path& before, const fs::path& path) {
+  const auto first = segment_number(before.filename().string());
+  const auto next = segment_number(path.filename().string());
+  if (path.parent_path() != before.parent_path() || !first || !next) return 0;
+  if (*next <= *first + 1) return 0;
+  const std::string last = *next == *first + 2 ? "" : " to " + segment_name(*next - 1);
+  fmt::print("!! missing: {}{}\n", segment_name(*first + 1), last);
+  return 1;
+}
+
 }  // namespace
 
 std::string dump_paths(const std::vector<std::string>& paths, size_t& wrong) {
@@ -55,13 +66,18 @@ std::string dump_paths(const std::vector<std::string>& paths, size_t& wrong) {
       return fmt::format("{} cannot be read", path);
     }
   }
+  Identity owner;
+  fs::path before;
   for (const fs::path& path : files) {
+    if (path.parent_path() != before.parent_path()) owner = Identity{};
+    wrong += print_missing(before, path);
+    before = path;
     std::string bytes;
     if (!read_file(path, bytes)) {
       return fmt::format("{} cannot be read: {}", path.string(), std::strerror(errno));
     }
     size_t marked = 0;
-    const std::string text = dump_file(path.filename().string(), bytes, marked);
+    const std::string text = dump_file(path.filename().string(), bytes, owner, marked);
     fmt::print("{}: {} bytes{}\n{}", path.string(), bytes.size(),
                marked == 0 ? "" : fmt::format(", {} places marked !!", marked), text);
     wrong += marked;

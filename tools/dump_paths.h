@@ -8,7 +8,8 @@
 namespace tally::tools {
 
 // Prints each file, and of each directory its log and snapshots in order. `wrong` is set to how
-// many places are marked "!!" (storage/dump.h). Empty, or which path cannot be read.
+// many places are marked "!!" (storage/dump.h), gaps in the row of the log's files included. Empty,
+// or which path cannot be read.
 std::string dump_paths(const std::vector<std::string>& paths, size_t& wrong);
 
 }  // namespace tally::tools
