@@ -120,6 +120,18 @@ std::string Metrics::text(const net::Status& status, uint64_t cut_off_count) con
       gauge("tally_connections", "Connections of peers and clients", status.connections()));
   families.push_back(
       gauge("tally_disk_free_bytes", "Free space of the data directory", status.disk_free_bytes()));
+  families.push_back(
+      gauge("tally_disk_full", "1 while this node takes no entries", status.disk_full()));
+  families.push_back(gauge("tally_quorum_full",
+                           "1 while this leader takes no writes, as no quorum has room",
+                           status.quorum_full()));
+  families.push_back(gauge("tally_repairing",
+                           "1 while this node is damaged: it neither votes nor acknowledges",
+                           status.repairing()));
+  families.push_back(
+      gauge("tally_repair_index",
+            "What a damaged node must hold to be whole; 0: not known, or not damaged",
+            status.repair_index()));
   families.push_back(counter("tally_syncs_total", "Syncs asked of the disk", status.sync_count()));
   families.push_back(counter("tally_steps_total", "Steps of the node", step_count_));
   families.push_back(counter("tally_requests_total", "Requests that arrived", request_count_));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/ranges.h>
+#include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 #include <unistd.h>
 
@@ -9,6 +10,10 @@
 #include <cstdio>
 #include <fstream>
 #include <sstream>
+#include <string_view>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "core/check.h"
 #include "net/frame.h"
@@ -17,7 +22,22 @@
 namespace tally {
 namespace {
 
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
+// The last line: this, and the XXH3-64 of all before it. To the text format it is a comment.
+constexpr std::string_view kChecksumPrefix = "# checksum ";
+constexpr std::string_view kRemedy =
+    "It says whose data directory this is and whom it has met, which nothing else can tell. Bring "
+    "back this very file, not a copy from before the node last ran; without it, count the disk as "
+    "wiped";
+
+class Silent final : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int /*line*/, int /*column*/, const std::string& /*message*/) override {}
+};
+
+std::string checksum_line(std::string_view text) {
+  return fmt::format("{}{:016x}\n", kChecksumPrefix, XXH3_64bits(text.data(), text.size()));
+}
 
 std::string write_durably(const std::string& path, const std::string& content) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -37,21 +57,30 @@ std::string NodeFile::load(const std::string& directory) {
   const std::string path = directory + "/NODE";
   if (access(path.c_str(), F_OK) != 0 && errno == ENOENT) return {};
   std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
+  std::ostringstream stream;
+  stream << file.rdbuf();
   if (!file) return errno_text(path);
+  const std::string text = stream.str();
+  Silent errors;
   google::protobuf::TextFormat::Parser parser;
-  parser.AllowUnknownField(true);  // of a newer version, which is told below
-  if (!parser.ParseFromString(text.str(), &content_) || content_.version() == 0) {
-    return fmt::format(
-        "{}: damaged; it says whose data directory this is. Bring it back from a "
-        "copy, or treat the disk as wiped",
-        path);
-  }
-  if (content_.version() != kVersion) {
+  parser.RecordErrorsTo(&errors);
+  parser.AllowUnknownField(true);  // of another version, which is told below
+  net::NodeFile content;
+  const bool parsed = parser.ParseFromString(text, &content) && content.version() != 0;
+  const size_t end = text.rfind(kChecksumPrefix);
+  const bool has_checksum = end != std::string::npos;
+  const bool intact = has_checksum && text.substr(end) == checksum_line(text.substr(0, end));
+  // Formats before had no checksum: one without it may be theirs.
+  if (parsed && content.version() != kVersion && (intact || !has_checksum)) {
     return fmt::format("{}: format {}, this program reads {}; run the release that wrote it", path,
-                       content_.version(), kVersion);
+                       content.version(), kVersion);
   }
+  if (!parsed || !intact) {
+    return fmt::format("{}: damaged, {}. {}", path,
+                       has_checksum ? "its checksum does not fit" : "its checksum is missing",
+                       kRemedy);
+  }
+  content_ = content;
   return {};
 }
 
@@ -118,6 +147,7 @@ std::string NodeFile::remember_peer(NodeId peer, uint64_t directory_id) {
 std::string NodeFile::save(const net::NodeFile& content) {
   std::string text;
   CHECK(google::protobuf::TextFormat::PrintToString(content, &text));
+  text += checksum_line(text);
   const std::string path = directory_ + "/NODE";
   std::string error = write_durably(path + ".new", text);
   if (error.empty() && rename((path + ".new").c_str(), path.c_str()) != 0) error = errno_text(path);

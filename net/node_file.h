@@ -4,7 +4,8 @@
 // A node whose disk was wiped must not vote as if it had a past (DESIGN: a wiped disk). Three facts
 // make it show: the directory's own random id, written before anybody hears it; whether its log
 // has begun; and the id that each peer was first met with. Each is durable before anything that
-// depends on it leaves the node.
+// depends on it leaves the node. A checksum over all of it: one wrong digit in the id of a peer
+// would make a healthy node count as wiped.
 #pragma once
 
 #include <cstdint>

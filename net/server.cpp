@@ -224,14 +224,15 @@ std::string Server::open_directory() {
   if (std::any_of(files.begin(), files.end(), is_log_file)) {
     return fmt::format(
         "{} has a log but no file NODE, which says whose it is: bring it back from where the log "
-        "came",
+        "came, as it was when the node last ran",
         options_.data_directory);
   }
   if (!options_.bootstrap) {
     return fmt::format(
         "{} is empty. Start each node of a new cluster with --bootstrap, once (--join, for a node "
         "that is added to a running cluster, is not possible yet). If this node had a past, bring "
-        "back its data directory: with an empty one it must not vote",
+        "back its data directory as it was when the node last ran, never an older copy: with an "
+        "empty or an old one it must not vote",
         options_.data_directory);
   }
   if (!files.empty()) {
@@ -248,7 +249,8 @@ std::string Server::check_log() {
   const std::vector<std::string> files = disk_->list();
   if (!node_file_.log_began() || std::any_of(files.begin(), files.end(), is_log_file)) return {};
   return fmt::format(
-      "{}: the log that was here is gone. With an empty one this node must not vote; bring it back",
+      "{}: the log that was here is gone. With an empty one this node must not vote. Bring it back "
+      "as it was when the node last ran; an older copy lacks what the node has promised since",
       options_.data_directory);
 }
 
@@ -468,6 +470,11 @@ void Server::on_status_request(net::Status& status) {
               .count()));
     }
   }
+  status.set_disk_full(wal_->is_full());
+  status.set_quorum_full(raft.lacks_room());
+  status.set_repairing(raft.is_repairing());
+  status.set_repair_index(raft.repair_index().value());
+  if (raft.is_repairing()) status.set_damage(node_->message());
 }
 
 void Server::describe() {

@@ -406,9 +406,9 @@ net::HelloReply Transport::judge(const net::Hello& hello) {
         net::REFUSAL_OTHER_DIRECTORY,
         fmt::format(
             "node {0} knows node {1} with another data directory ({2:016x}, not {3:016x}): its "
-            "disk was wiped or replaced, and it must not vote as if it had a past. Bring "
-            "back the old data directory. (Or if this is its first: stop node {0}, and remove "
-            "peer {1} from the file NODE there)",
+            "disk was wiped or replaced, and it must not vote as if it had a past. Bring back its "
+            "data directory as it was when it last ran, never an older copy. (Or if the cluster is "
+            "new and holds nothing: stop all of it, empty all data directories, and begin again)",
             config_.identity.node_id.value(), hello.node_id(), known, hello.directory_id()));
   }
   return reply;

@@ -8,6 +8,8 @@ import json
 import os
 import pathlib
 import random
+import re
+import shutil
 import signal
 import socket
 import struct
@@ -253,12 +255,10 @@ def test_refuses_to_start():
         return write
 
     mine = 'version: 2 cluster: "tally" group: "counter" node_id: 1 directory_id: 7 voters: 1 '
-    refused_start(good, ["nodes 1, 2", "--peers names 1"], setup=node_file(mine + "voters: 2"))
-    refused_start(good, ["belongs to node 2"], setup=node_file(mine.replace("id: 1", "id: 2", 1)))
-    refused_start(good, ["cluster 'other'"], setup=node_file(mine.replace("tally", "other")))
-    refused_start(good, ["format 9"], setup=node_file(mine.replace("version: 2", "version: 9")))
-    refused_start(good, ["damaged"], setup=node_file("version: \x00"))
-    refused_start(good, ["is gone"], setup=node_file(mine + "log_began: true"))
+    refused_start(good, ["NODE: format 2", "reads 3"], setup=node_file(mine))
+    refused_start(good, ["NODE: damaged", "Bring back this very file"],
+                  setup=node_file(mine.replace("version: 2", "version: 3")))
+    refused_start(good, ["NODE: damaged"], setup=node_file("version: \x00"))
 
     def log_without_owner(data):
         data.mkdir()
@@ -275,6 +275,104 @@ def test_refuses_to_start():
         busy.listen()
         refused_start(["--id", "1", "--data", "DATA", "--peers", f"1=127.0.0.1:{other}",
                        "--bootstrap"], [f"127.0.0.1:{other}", "in use"])
+
+
+def test_the_file_node_and_the_log_are_of_one_directory():
+    with Cluster(BIN, flags=FAST) as cluster:
+        leader = cluster.wait_leader()
+        cluster.ctl("inc", "hits")
+        cluster.wait_equal()
+        node = next(each for each in cluster.ids if each != leader)
+        cluster.kill(node)
+        data = cluster.data(node)
+        whole = cluster.home / "whole"
+        shutil.copytree(data, whole)
+
+        def refused(*texts, flags=()):
+            begin = len(cluster.log(node))
+            cluster.start(node, *flags)
+            process = cluster.processes.pop(node)
+            code = process.wait(timeout=20)
+            log = cluster.log(node)[begin:]
+            expect(code == 3, f"it must not take part: {log}")
+            for text in texts:
+                expect(text in log, log)
+            shutil.rmtree(data)
+            shutil.copytree(whole, data)
+
+        text = (data / "NODE").read_text()
+        peer = re.search(r"peers {\n  id: \d+\n  directory_id: \d*(\d)", text)
+        flipped = text[:peer.start(1)] + str((int(peer[1]) + 1) % 10) + text[peer.end(1):]
+        (data / "NODE").write_text(flipped)
+        refused("NODE: damaged, its checksum does not fit", "Bring back this very file")
+        # Were it believed, the node would start as if it had no past.
+        (data / "NODE").write_text(text.replace("log_began: true\n", ""))
+        for file in data.glob("wal-*"):
+            file.unlink()
+        refused("NODE: damaged, its checksum does not fit")
+        for file in data.glob("wal-*"):
+            file.unlink()
+        refused("the log that was here is gone", "an older copy lacks")
+        # The log of another life of the same node.
+        with Cluster(BIN, flags=FAST) as another:
+            another.wait_leader()
+            another.ctl("inc", "hits")
+            another.wait_equal()
+            another.kill(node)
+            shutil.copy(another.data(node) / "NODE", data / "NODE")
+        ids = [re.search(r"directory_id: (\d+)", file.read_text())[1]
+               for file in (whole / "NODE", data / "NODE")]
+        refused("wal-0000000000000001", "files of two directories were mixed",
+                *(f"{int(each):016x}" for each in ids))
+        refused(f"belongs to node {node} of cluster 'tally'", flags=("--cluster", "other"))
+        cluster.start(node)
+        cluster.wait_equal()
+
+
+def test_a_damaged_node_says_so_and_is_repaired():
+    with Cluster(BIN, flags=FAST) as cluster:
+        cluster.wait_leader()
+        for _ in range(5):
+            cluster.ctl("inc", "hits")
+        cluster.wait_equal()
+        for node in cluster.ids:
+            cluster.kill(node)
+        log = cluster.data(1) / "wal-0000000000000001"
+        with open(log, "r+b") as file:
+            file.seek(800)
+            byte = file.read(1)[0]
+            file.seek(800)
+            file.write(bytes([byte ^ 4]))
+        dumped = cluster.ctl("log", "dump", str(log), code=1)
+        expect("!!" in dumped.stdout, dumped.stdout)
+
+        def status():
+            return next(each for each in cluster.status() if each["id"] == 1)
+
+        def wait_for(what):
+            until = time.monotonic() + 20
+            while not what(status()):
+                expect(time.monotonic() < until, f"{status()}\n{cluster.log(1)}")
+                time.sleep(0.05)
+
+        cluster.start(1)
+        wait_for(lambda node: node.get("repairing"))
+        said = status()
+        expect(said["repair_index"] == 0, "no leader has said an index")
+        expect(said["damage"].startswith("wal-0000000000000001 offset "), said["damage"])
+        expect("at index " in said["damage"], said["damage"])
+        table = cluster.ctl("status", code=3).stdout  # the others are not up
+        expect("node 1: damaged, neither votes nor acknowledges: waits for" in table, table)
+        _, metrics = http(cluster.metrics_ports[1], "/metrics")
+        expect("\ntally_repairing 1\n" in metrics and "\ntally_disk_full 0\n" in metrics, metrics)
+        for node in cluster.ids[1:]:
+            cluster.start(node)
+        wait_for(lambda node: not node.get("repairing") and node["role"] == "follower")
+        cluster.wait_equal()
+        said = status()
+        expect(said["damage"] is None and said["repair_index"] == 0, said)
+        expect("\ntally_repairing 0\n" in http(cluster.metrics_ports[1], "/metrics")[1], "whole")
+        expect("damaged" not in cluster.ctl("status").stdout, "whole")
 
 
 def test_a_wiped_node_stays_out():

@@ -58,14 +58,16 @@ std::string node_json(const NodeAnswer& answer) {
       "{{\"id\":{},\"role\":{},\"address\":{},\"term\":{},\"leader\":{},\"first_index\":{},"
       "\"last_index\":{},\"durable_index\":{},\"commit_index\":{},\"applied_index\":{},"
       "\"snapshot_index\":{},\"counters\":{},\"sessions\":{},\"waiting\":{},\"connections\":{},"
-      "\"disk_free_bytes\":{},\"syncs\":{},\"uptime_ms\":{},\"state_hash\":\"{:016x}\","
-      "\"commit\":{},\"peers\":{}}}",
+      "\"disk_free_bytes\":{},\"disk_full\":{},\"quorum_full\":{},\"repairing\":{},"
+      "\"repair_index\":{},\"damage\":{},\"syncs\":{},\"uptime_ms\":{},"
+      "\"state_hash\":\"{:016x}\",\"commit\":{},\"peers\":{}}}",
       status.id(), json_text(status.role()), json_text(answer.address), status.term(),
       status.leader(), status.first_index(), status.last_index(), status.durable_index(),
       status.commit_index(), status.applied_index(), status.snapshot_index(), status.counters(),
       status.sessions(), status.waiting(), status.connections(), status.disk_free_bytes(),
-      status.sync_count(), status.uptime_ms(), status.state_hash(), json_text(status.commit()),
-      peers_json(status));
+      status.disk_full(), status.quorum_full(), status.repairing(), status.repair_index(),
+      status.damage().empty() ? "null" : json_text(status.damage()), status.sync_count(),
+      status.uptime_ms(), status.state_hash(), json_text(status.commit()), peers_json(status));
 }
 
 std::string bytes_text(uint64_t bytes) {
@@ -113,6 +115,24 @@ std::string replication_of(NodeId node, const net::Status* leader) {
   return "-";
 }
 
+// What is wrong with a node that answers, a line each.
+std::string troubles(const net::Status& status) {
+  std::string text;
+  if (status.disk_full()) {
+    text += fmt::format("node {}: disk full: takes no writes until there is room\n", status.id());
+  }
+  if (status.quorum_full()) {
+    text += fmt::format("node {}: leads, and no quorum has room: refuses writes until one has\n",
+                        status.id());
+  }
+  if (!status.repairing()) return text;
+  const std::string until = status.repair_index() == 0
+                                ? "waits for a leader with an intact quorum"
+                                : fmt::format("is whole once it holds {}", status.repair_index());
+  return text + fmt::format("node {}: damaged, neither votes nor acknowledges: {} ({})\n",
+                            status.id(), until, status.damage());
+}
+
 // Why a node does not answer stands below, where it pushes nothing apart.
 void print_table(const std::vector<NodeAnswer>& answers) {
   uint64_t last_index = 0;
@@ -145,6 +165,7 @@ void print_table(const std::vector<NodeAnswer>& answers) {
     row[8] = std::to_string(lag);
     row[10] = std::to_string(status.waiting());
     row[11] = bytes_text(status.disk_free_bytes());
+    errors += troubles(status);
   }
   print_rows(rows);
   fmt::print("{}", errors);

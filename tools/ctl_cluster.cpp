@@ -187,6 +187,7 @@ class Asker final : public ClientNetworkOwner {
       net::Status& status = *answer.mutable_status();
       status.set_role(printable(status.role()));
       status.set_commit(printable(status.commit()));
+      status.set_damage(printable(status.damage()));
     } else if (answer.has_command_reply()) {
       net::CommandReply& reply = *answer.mutable_command_reply();
       reply.set_error(printable(reply.error()));
