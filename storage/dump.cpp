@@ -36,6 +36,7 @@ class Dump {
   Dump(std::string_view name, std::string_view bytes, Identity& owner)
       : bytes_(bytes),
         owner_(owner),
+        directory_id_(owner.directory_id),
         number_(segment_number(name).value_or(0)),
         last_(snapshot_index(name)) {}
 
@@ -57,6 +58,7 @@ class Dump {
 
   const std::string_view bytes_;
   Identity& owner_;
+  uint64_t directory_id_;               // of this file, or of those before it; 0: not known
   const uint64_t number_;               // of a segment file; 0: another file
   const std::optional<LogIndex> last_;  // of a snapshot file
   size_t batch_end_ = 0;
@@ -133,6 +135,7 @@ void Dump::end() {
 }
 
 void Dump::check_owner(const Identity& found) {
+  directory_id_ = found.directory_id;
   if (owner_.directory_id == 0) owner_ = found;
   if (found == owner_) return;
   std::string_view what = "data directory";
@@ -198,7 +201,7 @@ std::string Dump::describe_segment(size_t at, const SegmentHeader& header) {
 std::string Dump::describe_batch(size_t at, const BatchHeader& header) {
   const bool here = header.own.offset == at && (number_ == 0 || header.own.segment == number_);
   if (!here) blame("in the wrong place");
-  if (owner_.directory_id != 0 && header.directory_id != owner_.directory_id) {
+  if (directory_id_ != 0 && header.directory_id != directory_id_) {
     blame(fmt::format("of the data directory {:#x}", header.directory_id));
   }
   if (here) batch_end_ = at + kBatchRecordBytes + header.body_bytes;

@@ -235,7 +235,8 @@ std::string LogRecovery::index_before(uint64_t segment) {
   if (!chain_.empty() || segment == 1) {
     return fmt::format("at index {}", last_.index.value() + 1);
   }
-  if (next == nullptr) return "at an index that is not known";
+  // One that begins a repair says nothing of the log before it.
+  if (next == nullptr || next->header.begins_repair) return "at an index that is not known";
   return fmt::format("at or before index {}", next->header.last.index.value());
 }
 

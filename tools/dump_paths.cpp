@@ -25,7 +25,12 @@ bool add_files_of(const fs::path& directory, std::vector<fs::path>& files) {
     const std::string name = at->path().filename().string();
     if (segment_number(name) || name.starts_with("snapshot-")) found.push_back(at->path());
   }
-  std::sort(found.begin(), found.end());
+  // The log first: it says best whose directory this is.
+  std::sort(found.begin(), found.end(), [](const fs::path& a, const fs::path& b) {
+    const bool log = segment_number(a.filename().string()).has_value();
+    const bool other = segment_number(b.filename().string()).has_value();
+    return log != other ? log : a < b;
+  });
   files.insert(files.end(), found.begin(), found.end());
   return !code;
 }
