@@ -1,11 +1,11 @@
 #include "core/client.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "core/check.h"
 #include "core/draw.h"
-#include "core/state_machine.h"
 
 namespace tally {
 namespace {
@@ -26,22 +26,58 @@ Client::Client(const ClientConfig& config) : config_(config) {
 void Client::start(Time now, uint64_t operation_id, Operation operation) {
   CHECK(open_count_ < config_.operations_max);
   ++open_count_;
-  Request request;
-  request.number = ++request_count_;
+  Request& request = add_request();
   request.operation_id = operation_id;
   request.operation = std::move(operation);
   request.ends_at = now + config_.operation_timeout;
   request.wake_at = now;
-  requests_.push_back(std::move(request));
+  if (now < due_) {
+    // Nothing else to do, as a rule: then the others need not be looked at.
+    maybe_leave_session(now);
+    maybe_open_session();
+    if (now < due_) {
+      be_due(request.ends_at);
+      if (!waits_for_session(request)) send(now, request);
+      return;
+    }
+  }
+  be_due(now);
   settle(now);
 }
 
+Client::Request& Client::add_request() {
+  if (spare_.empty()) {
+    requests_.push_back(std::make_unique<Request>());
+  } else {
+    requests_.push_back(std::move(spare_.back()));
+    spare_.pop_back();
+    *requests_.back() = Request{};
+  }
+  requests_.back()->number = ++request_count_;
+  return *requests_.back();
+}
+
+// Numbers rise.
+Client::Requests::iterator Client::find(uint64_t number) {
+  const auto found = std::lower_bound(
+      requests_.begin(), requests_.end(), number,
+      [](const auto& request, uint64_t wanted) { return request->number < wanted; });
+  return found != requests_.end() && (*found)->number == number ? found : requests_.end();
+}
+
+void Client::forget_finished() {
+  if (finished_count_ == 0) return;
+  const auto kept = std::stable_partition(requests_.begin(), requests_.end(),
+                                          [](const auto& request) { return !request->finished; });
+  std::move(kept, requests_.end(), std::back_inserter(spare_));
+  requests_.erase(kept, requests_.end());
+  finished_count_ = 0;
+}
+
 void Client::on_response(Time now, NodeId from, const ValueResponse& response) {
-  const auto found = std::find_if(requests_.begin(), requests_.end(), [&](const Request& request) {
-    return request.number == response.request_id >> kAttemptBits;
-  });
+  const auto found = find(response.request_id >> kAttemptBits);
   if (found == requests_.end()) return;  // decided already, or given up
-  Request& request = *found;
+  Request& request = **found;
   const uint64_t attempt = response.request_id & ((uint64_t{1} << kAttemptBits) - 1);
   const bool newest = attempt == request.attempt_count && request.in_flight;
   switch (response.outcome) {
@@ -66,6 +102,11 @@ void Client::on_response(Time now, NodeId from, const ValueResponse& response) {
       try_again(now, request, /*at_once=*/false);
       break;
   }
+  if (finished_count_ == 1 && request.finished) {
+    spare_.push_back(std::move(*found));
+    requests_.erase(found);
+    finished_count_ = 0;
+  }
   settle(now);
 }
 
@@ -74,14 +115,23 @@ void Client::on_rejection(Time now, Request& request, Reason reason) {
     case Reason::kBounds:
     case Reason::kOverflow: finish(request, Outcome::kRejected, reason); return;
     case Reason::kExpired:
+      if (!needs_session(request)) {  // the session is the caller's
+        request.in_flight = false;
+        finish(request, request.maybe_applied ? Outcome::kUnknown : Outcome::kRejected, reason);
+        return;
+      }
       // This attempt executed nothing and, the session being gone, none of its kind ever will;
       // an earlier one may have been executed before the session ended.
       request.in_flight = false;
       request.wake_at = now;  // sent again as soon as the next session is open
+      be_due(now);
       lose_session();
       if (request.maybe_applied && !request.finished) finish_undecided(request, reason);
       return;
-    case Reason::kSessionsFull: try_again(now, request, /*at_once=*/false); return;
+    case Reason::kSessionsFull:
+      if (request.operation) return finish(request, Outcome::kRejected, reason);
+      try_again(now, request, /*at_once=*/false);
+      return;
     default:
       request.in_flight = false;
       finish_undecided(request, reason);
@@ -93,12 +143,13 @@ void Client::on_rejection(Time now, Request& request, Reason reason) {
 void Client::lose_session() {
   session_ = SessionId(0);
   next_sequence_ = 1;
-  for (Request& request : requests_) {
-    if (request.finished || request.sequence == 0) continue;
-    if (request.in_flight || request.maybe_applied) {
-      finish_undecided(request, Reason::kExpired);
+  first_outstanding_ = 0;
+  for (const auto& request : requests_) {
+    if (request->finished || request->sequence == 0) continue;
+    if (request->in_flight || request->maybe_applied) {
+      finish_undecided(*request, Reason::kExpired);
     } else {
-      request.sequence = 0;
+      request->sequence = 0;
     }
   }
 }
@@ -108,10 +159,10 @@ void Client::on_broken(Time now, NodeId node) { on_lost(now, node, /*maybe_arriv
 void Client::on_unreached(Time now, NodeId node) { on_lost(now, node, /*maybe_arrived=*/false); }
 
 void Client::on_lost(Time now, NodeId node, bool maybe_arrived) {
-  for (Request& request : requests_) {
-    if (!request.in_flight || request.target != node) continue;
-    if (maybe_arrived) request.maybe_applied = true;
-    try_again(now, request, /*at_once=*/false);
+  for (const auto& request : requests_) {
+    if (!request->in_flight || request->target != node) continue;
+    if (maybe_arrived) request->maybe_applied = true;
+    try_again(now, *request, /*at_once=*/false);
   }
   if (config_.nodes[node_] == node) node_ = (node_ + 1) % config_.nodes.size();
   settle(now);
@@ -121,30 +172,42 @@ void Client::wake(Time now) { settle(now); }
 
 // Ends what is overdue, sends what is due, forgets what is finished.
 void Client::settle(Time now) {
-  for (Request& request : requests_) {
-    if (request.finished || !request.operation || now < request.ends_at) continue;
-    finish_undecided(request, Reason::kTimedOut);
+  if (now >= due_) {
+    for (const auto& request : requests_) {
+      if (request->finished || !request->operation || now < request->ends_at) continue;
+      finish_undecided(*request, Reason::kTimedOut);
+    }
   }
   maybe_leave_session(now);
   maybe_open_session();
-  for (Request& request : requests_) {
-    if (request.finished || now < request.wake_at) continue;
-    if (request.in_flight) {
-      request.maybe_applied = true;
-      if (config_.nodes[node_] == request.target) node_ = (node_ + 1) % config_.nodes.size();
-      try_again(now, request, /*at_once=*/true);
+  if (now >= due_) send_due(now);
+  forget_finished();
+}
+
+// Looks at all of them, and finds when that has to be done again.
+void Client::send_due(Time now) {
+  due_ = kNever;
+  for (const auto& each : requests_) {
+    Request& request = *each;
+    if (request.finished) continue;
+    if (now >= request.wake_at) {
+      if (request.in_flight) {
+        request.maybe_applied = true;
+        if (config_.nodes[node_] == request.target) node_ = (node_ + 1) % config_.nodes.size();
+        try_again(now, request, /*at_once=*/true);
+      }
+      if (!waits_for_session(request)) send(now, request);
     }
-    const bool waits_for_session = is_write(request) && session_ == SessionId(0);
-    if (!waits_for_session) send(now, request);
+    be_due(request.ends_at);
+    if (!waits_for_session(request)) be_due(request.wake_at);
   }
-  std::erase_if(requests_, [](const Request& request) { return request.finished; });
 }
 
 // Only while nothing was sent in it that may still count.
 void Client::maybe_leave_session(Time now) {
   if (session_ == SessionId(0) || now - session_used_at_ < config_.session_idle_max) return;
-  const bool in_use = std::any_of(requests_.begin(), requests_.end(), [](const Request& request) {
-    return !request.finished && request.sequence != 0;
+  const bool in_use = std::any_of(requests_.begin(), requests_.end(), [](const auto& request) {
+    return !request->finished && request->sequence != 0;
   });
   if (!in_use) session_ = SessionId(0);
 }
@@ -152,19 +215,23 @@ void Client::maybe_leave_session(Time now) {
 // One request without an operation stands for the opening of the session, for as long as an
 // increment waits for it.
 void Client::maybe_open_session() {
+  if (session_ != SessionId(0) && !opening_) return;
   const bool wanted = session_ == SessionId(0) &&
-                      std::any_of(requests_.begin(), requests_.end(), [](const Request& request) {
-                        return !request.finished && is_write(request);
+                      std::any_of(requests_.begin(), requests_.end(), [](const auto& request) {
+                        return !request->finished && needs_session(*request);
                       });
-  const auto opener = std::find_if(requests_.begin(), requests_.end(), [](const Request& request) {
-    return !request.finished && !request.operation;
-  });
-  if (!wanted && opener != requests_.end()) opener->finished = true;
-  if (!wanted || opener != requests_.end()) return;
-  Request request;
-  request.number = ++request_count_;
-  request.ends_at = kNever;
-  requests_.push_back(std::move(request));
+  if (wanted == opening_) return;
+  opening_ = wanted;
+  if (!wanted) {
+    const auto opener = std::find_if(requests_.begin(), requests_.end(), [](const auto& request) {
+      return !request->finished && !request->operation;
+    });
+    (*opener)->finished = true;
+    ++finished_count_;
+    return;
+  }
+  add_request().ends_at = kNever;
+  due_ = Time::min();
 }
 
 void Client::send(Time now, Request& request) {
@@ -178,20 +245,25 @@ void Client::send(Time now, Request& request) {
     out.request.operation = OpenSessionRequest{};
   } else if (const auto* get = std::get_if<Get>(&*request.operation)) {
     out.request.operation = GetValueRequest{get->name};
+  } else if (std::holds_alternative<OpenSession>(*request.operation)) {
+    out.request.operation = OpenSessionRequest{};
   } else {
     const auto& increment = std::get<Increment>(*request.operation);
-    if (request.sequence == 0) request.sequence = next_sequence_++;
+    if (!increment.id && request.sequence == 0) request.sequence = next_sequence_++;
+    const Increment::Id id = increment.id.value_or(
+        Increment::Id{session_, request.sequence, increment.id ? 0 : first_outstanding()});
     out.request.operation = IncrementAndGetRequest{.name = increment.name,
                                                    .delta = increment.delta,
                                                    .lower = increment.lower,
                                                    .upper = increment.upper,
-                                                   .session = session_,
-                                                   .sequence = request.sequence,
-                                                   .first_outstanding = first_outstanding()};
+                                                   .session = id.session,
+                                                   .sequence = id.sequence,
+                                                   .first_outstanding = id.first_outstanding};
   }
   request.in_flight = true;
   request.target = out.to;
   request.wake_at = now + config_.attempt_timeout;
+  be_due(request.wake_at);
   if (!request.first_sent_at) request.first_sent_at = now;
   sends_.push_back(std::move(out));
 }
@@ -199,6 +271,7 @@ void Client::send(Time now, Request& request) {
 void Client::try_again(Time now, Request& request, bool at_once) {
   request.in_flight = false;
   request.wake_at = now;
+  be_due(now);
   if (at_once) return;
   // Doubled with each attempt, so that many clients do not hold a group down that has just elected
   // its leader.
@@ -216,6 +289,8 @@ void Client::prefer(NodeId node) {
 void Client::finish(Request& request, Outcome outcome, Reason reason, int64_t value) {
   if (request.finished) return;
   request.finished = true;
+  ++finished_count_;
+  if (request.sequence == first_outstanding_) first_outstanding_ = 0;
   const bool answered = outcome == Outcome::kOk || outcome == Outcome::kRejected;
   if (answered && (!request.operation || request.sequence != 0)) {
     session_used_at_ = std::max(session_used_at_, *request.first_sent_at);
@@ -223,6 +298,9 @@ void Client::finish(Request& request, Outcome outcome, Reason reason, int64_t va
   if (!request.operation) {
     session_ = SessionId(static_cast<uint64_t>(value));
     next_sequence_ = 1;
+    first_outstanding_ = 0;
+    opening_ = false;
+    due_ = Time::min();  // for those who waited for it
     return;
   }
   --open_count_;
@@ -236,30 +314,36 @@ void Client::finish_undecided(Request& request, Reason reason) {
 }
 
 uint64_t Client::first_outstanding() const {
-  uint64_t first = next_sequence_;
-  for (const Request& request : requests_) {
-    if (!request.finished && request.sequence != 0) first = std::min(first, request.sequence);
+  if (first_outstanding_ != 0) return first_outstanding_;
+  first_outstanding_ = next_sequence_;
+  for (const auto& request : requests_) {
+    if (request->finished || request->sequence == 0) continue;
+    first_outstanding_ = std::min(first_outstanding_, request->sequence);
   }
-  return first;
+  return first_outstanding_;
 }
 
 bool Client::is_write(const Request& request) {
-  return request.operation && std::holds_alternative<Increment>(*request.operation);
+  return request.operation && !std::holds_alternative<Get>(*request.operation);
+}
+
+bool Client::needs_session(const Request& request) {
+  const auto* increment = request.operation ? std::get_if<Increment>(&*request.operation) : nullptr;
+  return increment != nullptr && !increment->id;
 }
 
 std::optional<Time> Client::first_sent_at(uint64_t operation_id) const {
-  for (const Request& request : requests_) {
-    if (request.operation && request.operation_id == operation_id) return request.first_sent_at;
+  for (const auto& request : requests_) {
+    if (request->operation && request->operation_id == operation_id) return request->first_sent_at;
   }
   return {};
 }
 
 Time Client::deadline() const {
   Time deadline = kNever;
-  for (const Request& request : requests_) {
-    deadline = std::min(deadline, request.ends_at);
-    const bool waits_for_session = is_write(request) && session_ == SessionId(0);
-    if (!waits_for_session) deadline = std::min(deadline, request.wake_at);
+  for (const auto& request : requests_) {
+    deadline = std::min(deadline, request->ends_at);
+    if (!waits_for_session(*request)) deadline = std::min(deadline, request->wake_at);
   }
   return deadline;
 }

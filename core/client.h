@@ -7,13 +7,16 @@
 // kNotApplied (no attempt can ever be applied) or kUnknown.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "core/message.h"
+#include "core/state_machine.h"
 #include "core/types.h"
 
 namespace tally {
@@ -38,13 +41,23 @@ class Client {
   struct Increment {
     std::string name;
     int64_t delta = 0;
-    std::optional<int64_t> lower;
-    std::optional<int64_t> upper;
+    std::optional<int64_t> lower = {};
+    std::optional<int64_t> upper = {};
+    // The caller's own id for it, in a session that the caller has opened. Empty: one of this
+    // client's.
+    struct Id {
+      SessionId session;
+      uint64_t sequence = 0;
+      uint64_t first_outstanding = 0;
+    };
+    std::optional<Id> id = {};
   };
   struct Get {
     std::string name;
   };
-  using Operation = std::variant<Increment, Get>;
+  // A session for the caller's own use; Done::value is its id.
+  struct OpenSession {};
+  using Operation = std::variant<Increment, Get, OpenSession>;
 
   struct Send {
     NodeId to;
@@ -59,6 +72,8 @@ class Client {
   };
 
   explicit Client(const ClientConfig& config);
+  Client(Client&&) = default;
+  Client(const Client&) = delete;
 
   // Begins an operation at `now`. REQUIRES: open_count() < operations_max.
   void start(Time now, uint64_t operation_id, Operation operation);
@@ -77,6 +92,15 @@ class Client {
   std::vector<Done>& dones() { return dones_; }
 
   Time deadline() const;
+  // At least as early as deadline(), at once, and early for nothing now and then: for those who
+  // have many.
+  Time due() const { return due_; }
+  // Whether one more increment would be within the session's window. (An increment that gets no
+  // answer for long blocks those 64 after it.)
+  bool has_room() const {
+    return open_count_ < config_.operations_max &&
+           (session_ == SessionId(0) || next_sequence_ - first_outstanding() < kSessionWindow);
+  }
   // Operations begun and not done.
   size_t open_count() const { return open_count_; }
   SessionId session() const { return session_; }
@@ -99,7 +123,17 @@ class Client {
     std::optional<Time> first_sent_at;
   };
 
+  using Requests = std::vector<std::unique_ptr<Request>>;
+
+  Request& add_request();
+  Requests::iterator find(uint64_t number);
+  void forget_finished();
   void settle(Time now);
+  void send_due(Time now);
+  void be_due(Time at) { due_ = std::min(due_, at); }
+  bool waits_for_session(const Request& request) const {
+    return needs_session(request) && session_ == SessionId(0);
+  }
   void on_lost(Time now, NodeId node, bool maybe_arrived);
   void maybe_leave_session(Time now);
   void maybe_open_session();
@@ -112,6 +146,7 @@ class Client {
   void finish_undecided(Request& request, Reason reason);
   uint64_t first_outstanding() const;
   static bool is_write(const Request& request);
+  static bool needs_session(const Request& request);
 
   const ClientConfig config_;
   size_t node_ = 0;             // index of the node that requests go to
@@ -120,7 +155,12 @@ class Client {
   uint64_t next_sequence_ = 1;  // within the session
   uint64_t request_count_ = 0;
   size_t open_count_ = 0;
-  std::vector<Request> requests_;  // open ones, oldest first
+  Requests requests_;                       // open ones, oldest first
+  Requests spare_;                          // to be used again
+  size_t finished_count_ = 0;               // of those in requests_
+  bool opening_ = false;                    // one of them opens the session
+  Time due_ = kNever;                       // nothing has to be done before
+  mutable uint64_t first_outstanding_ = 0;  // 0: to be found anew
   std::vector<Send> sends_;
   std::vector<Done> dones_;
 };
