@@ -131,6 +131,8 @@ const wire::ClientRequest& fill(const ClientRequest& from, wire::ClientRequest& 
     fill_increment(*increment, *to.mutable_increment());
   } else if (const auto* get = std::get_if<GetValueRequest>(&from.operation)) {
     assign(clipped(get->name), to.mutable_get()->mutable_name());
+  } else if (std::holds_alternative<ReadIndexRequest>(from.operation)) {
+    to.mutable_read_index();
   } else {
     CHECK(std::holds_alternative<OpenSessionRequest>(from.operation));
     to.mutable_open_session();
@@ -266,8 +268,8 @@ std::string_view read(const wire::ClientRequest& from, ClientRequest& to) {
   to.request_id = from.request_id();
   to.forward = from.forward();
   to.forwarded = from.forwarded();
-  const int operation_count =
-      int{from.has_open_session()} + int{from.has_increment()} + int{from.has_get()};
+  const int operation_count = int{from.has_open_session()} + int{from.has_increment()} +
+                              int{from.has_get()} + int{from.has_read_index()};
   if (operation_count != 1) return "its request has not exactly one operation";
   if (from.has_increment()) {
     return read_increment(from.increment(), hold<IncrementAndGetRequest>(to.operation));
@@ -276,6 +278,10 @@ std::string_view read(const wire::ClientRequest& from, ClientRequest& to) {
     if (from.get().name().size() > kFrameTextBytesMax) return "its counter name is too long";
     hold<GetValueRequest>(to.operation).name = from.get().name();
     return has_only_known_fields(from.get()) ? std::string_view() : kUnknownField;
+  }
+  if (from.has_read_index()) {
+    to.operation.emplace<ReadIndexRequest>();
+    return has_only_known_fields(from.read_index()) ? std::string_view() : kUnknownField;
   }
   to.operation.emplace<OpenSessionRequest>();
   return has_only_known_fields(from.open_session()) ? std::string_view() : kUnknownField;

@@ -141,12 +141,24 @@ struct GetValueRequest {
   std::string name;
 };
 
+// Answered with an index: a state that has applied the log up to it shows every increment that was
+// acknowledged before this was asked (ReadIndex, thesis §6.4). So whoever holds a replica reads as
+// much as it likes for one question, all of it at one index.
+struct ReadIndexRequest {};
+
 struct ClientRequest {
   uint64_t request_id = 0;  // chosen by the sender, echoed in the answer; names one attempt
   bool forward = true;      // a node that does not lead passes it on; false: answers with a hint
   bool forwarded = false;   // set by the node that passed it on; never passed on twice
-  std::variant<OpenSessionRequest, IncrementAndGetRequest, GetValueRequest> operation;
+  std::variant<OpenSessionRequest, IncrementAndGetRequest, GetValueRequest, ReadIndexRequest>
+      operation;
 };
+
+// Whether it changes nothing, whatever becomes of it.
+inline bool is_read(const ClientRequest& request) {
+  return std::holds_alternative<GetValueRequest>(request.operation) ||
+         std::holds_alternative<ReadIndexRequest>(request.operation);
+}
 
 struct ValueResponse {
   uint64_t request_id = 0;

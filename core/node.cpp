@@ -189,7 +189,7 @@ void Node::admit(Envelope&& envelope, Time now) {
     forward(client, std::move(request), now);
     return;
   }
-  if (get == nullptr && storage_.is_full()) {
+  if (!is_read(request) && storage_.is_full()) {
     note(NoteKind::request_refused_disk_full);
     answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
     return;
@@ -201,9 +201,14 @@ void Node::admit(Envelope&& envelope, Time now) {
   }
   const uint64_t context = next_context_++;
   const Time deadline = now + config_.request_timeout;
-  if (get != nullptr) {
-    reads_.push_back(
-        {context, client, request.request_id, deadline, LogIndex(0), false, std::move(get->name)});
+  if (is_read(request)) {
+    reads_.push_back({.context = context,
+                      .client = client,
+                      .request_id = request.request_id,
+                      .deadline = deadline,
+                      .index = LogIndex(0),
+                      .index_only = get == nullptr,
+                      .name = get == nullptr ? std::string() : std::move(get->name)});
     inputs_.emplace_back(ReadRequest{context});
     return;
   }
@@ -220,7 +225,7 @@ void Node::forward(Endpoint client, ClientRequest&& request, Time now) {
     return;
   }
   note(NoteKind::request_forwarded, leader);
-  const bool write = !std::holds_alternative<GetValueRequest>(request.operation);
+  const bool write = !is_read(request);
   forwards_.push_back({client, request.request_id, now + config_.request_timeout, write});
   forward_leader_ = leader;
   ++forward_count_;
@@ -396,7 +401,8 @@ void Node::serve_reads() {
     if (read.refused) {
       answer(read.client, read.request_id, Outcome::kNotApplied, Reason::kLeadershipLost);
     } else if (read.index != LogIndex(0) && read.index <= state_.applied_index()) {
-      answer(read.client, read.request_id, Outcome::kOk, Reason::kNone, state_.value(read.name));
+      answer(read.client, read.request_id, Outcome::kOk, Reason::kNone,
+             read.index_only ? static_cast<int64_t>(read.index.value()) : state_.value(read.name));
     } else {
       return;
     }

@@ -120,6 +120,7 @@ class Node final : public StorageClient {
     Time deadline;
     LogIndex index;  // 0 until Raft confirmed it
     bool refused = false;
+    bool index_only = false;  // asks for the index, not for the value of `name`
     std::string name;
   };
   // A request passed on to the leader.

@@ -78,6 +78,9 @@ std::string parse_config(const std::string& text, const std::string& path, Serve
   }
   if (!config.listen().empty()) options.listen = config.listen();
   if (!config.metrics_listen().empty()) options.metrics_listen = config.metrics_listen();
+  if (!config.redis_listen().empty()) options.redis_listen = config.redis_listen();
+  if (!config.redis_advertise().empty()) options.redis_advertise = config.redis_advertise();
+  if (config.has_redis_forward()) options.redis_forward = config.redis_forward();
   if (config.has_election_timeout_ms()) {
     options.election_timeout_min = ms(config.election_timeout_ms());
   }

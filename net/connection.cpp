@@ -55,18 +55,11 @@ void set_option(int fd, int level, int option, int value = 1) {
   CHECK(setsockopt(fd, level, option, &value, sizeof(value)) == 0, "{}", errno_text("setsockopt"));
 }
 
-void set_stream_options(int fd) {
-  set_option(fd, IPPROTO_TCP, TCP_NODELAY);
-  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kUnacknowledgedMs);
-  set_option(fd, SOL_SOCKET, SO_KEEPALIVE);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveSeconds);
-}
-
 // A non-blocking socket that connects; -1 and errno.
 int begin_to_connect(const addrinfo& to) {
   const int fd = socket(to.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
-  set_stream_options(fd);
+  set_stream_options(fd, kUnacknowledgedMs);
   if (::connect(fd, to.ai_addr, to.ai_addrlen) == 0 || errno == EINPROGRESS) return fd;
   const int code = errno;
   close(fd);
@@ -75,6 +68,13 @@ int begin_to_connect(const addrinfo& to) {
 }
 
 }  // namespace
+
+void set_stream_options(int fd, int unacknowledged_ms) {
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+  if (unacknowledged_ms > 0) set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, unacknowledged_ms);
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveSeconds);
+}
 
 std::string parse_address(const std::string& address, std::string& host, std::string& port) {
   const size_t colon = address.rfind(':');
@@ -204,7 +204,7 @@ void Connection::begin(int fd, uint32_t events) {
 }
 
 void Connection::adopt(int fd) {
-  set_stream_options(fd);
+  set_stream_options(fd, kUnacknowledgedMs);
   adopt_stream(fd);
 }
 

@@ -103,6 +103,10 @@ int connect_to(const std::string& address, std::string& error);
 
 // A listening, non-blocking socket; -1 and `error` when there is none.
 int listen_on(const std::string& address, std::string& error);
+// Of a TCP connection: nothing waits to be sent together with more, and an idle one whose other end
+// has vanished ends some time. It also ends when what was sent is not acknowledged in so many
+// milliseconds; 0: only when TCP gives up.
+void set_stream_options(int fd, int unacknowledged_ms);
 // "127.0.0.1:41234".
 std::string local_address(int fd);
 

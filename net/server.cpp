@@ -131,11 +131,32 @@ std::string options_error(const ServerOptions& options) {
     const std::string error = parse_address(options.listen, host, port);
     if (!error.empty()) return "--listen " + error;
   }
+  if (!options.redis_listen.empty()) {
+    const std::string error = parse_address(redis_listen_address(options), host, port);
+    if (!error.empty()) return "--redis-listen " + error;
+    if (options.redis_advertise.empty() && (host == "0.0.0.0" || host == "::")) {
+      return fmt::format(
+          "--redis-listen {}: clients cannot be sent to that address; say with --redis-advertise "
+          "HOST:PORT where they find this node",
+          options.redis_listen);
+    }
+  }
+  if (!options.redis_advertise.empty()) {
+    if (options.redis_listen.empty()) return "--redis-advertise: give --redis-listen, too";
+    const std::string error = parse_address(options.redis_advertise, host, port);
+    if (!error.empty()) return "--redis-advertise " + error;
+    if (host.size() > 255) return "--redis-advertise: its host is longer than 255 bytes";
+  }
   if (!options.metrics_listen.empty()) {
     const std::string error = parse_address(options.metrics_listen, host, port);
     if (!error.empty()) return "--metrics-listen " + error;
   }
   return config_error(node_config(options, Identity{.node_id = options.id}));
+}
+
+std::string redis_listen_address(const ServerOptions& options) {
+  const bool port_only = options.redis_listen.find(':') == std::string::npos;
+  return port_only ? "127.0.0.1:" + options.redis_listen : options.redis_listen;
 }
 
 NodeConfig node_config(const ServerOptions& options, const Identity& identity) {
@@ -262,6 +283,10 @@ std::string Server::start_transport() {
   config.members = options_.members;
   config.seed = system_random();
   config.connection_count_max = options_.connection_count_max;
+  config.redis_address = options_.redis_advertise;
+  if (config.redis_address.empty() && !options_.redis_listen.empty()) {
+    config.redis_address = redis_listen_address(options_);
+  }
   config.listen = options_.listen;
   if (config.listen.empty()) {
     const auto self =
@@ -306,16 +331,39 @@ std::string Server::start_node() {
   if (!node_->running()) return fmt::format("{}: {}", options_.data_directory, node_->message());
   if (!node_->message().empty()) log("warning", node_->message());
   started_ = true;
-  return after_step();
+  const std::string error = start_redis();
+  return error.empty() ? after_step() : error;
+}
+
+std::string Server::start_redis() {
+  if (options_.redis_listen.empty()) return {};
+  RedisConfig config;
+  config.node = options_.id;
+  config.listen = redis_listen_address(options_);
+  config.seed = system_random();
+  config.forward = options_.redis_forward;
+  config.operation_timeout = options_.request_timeout;
+  config.operation_count_max = options_.waiting_count_max;
+  config.connection_count_max = options_.redis_connection_count_max;
+  RedisOwner& owner = *this;
+  redis_ = std::make_unique<RedisServer>(loop_, config, owner);
+  const std::string error = redis_->start();
+  if (error.empty()) log("info", fmt::format("listening for redis address={}", config.listen));
+  return error;
 }
 
 // ---- One turn ----
 
 void Server::turn() {
-  const bool any = loop_.turn(std::min(node_deadline_, transport_->deadline()));
+  const Time redis_deadline = redis_ == nullptr ? kNever : redis_->deadline();
+  const bool any = loop_.turn(std::min({node_deadline_, transport_->deadline(), redis_deadline}));
   const Time at = now();
   if (at >= transport_->deadline()) transport_->on_time(at);
-  if (any || at >= node_deadline_) {
+  if (any || at >= node_deadline_ || at >= redis_deadline) {
+    if (redis_ != nullptr) {
+      redis_->on_time(at);
+      redis_->submit(at);
+    }
     node_->wake();
     // What it wrote at once is in the page cache by now: its sync begins in this turn.
     disk_->deliver();
@@ -326,9 +374,11 @@ void Server::turn() {
     const std::string error = after_step();
     if (failure_.empty()) failure_ = error;
     if (!failure_.empty()) return;
+    if (redis_ != nullptr) redis_->after_step(at);
     if (handing_over_ && node_->raft().transfer_to() == kNoNode) stopping_ = true;
   }
   transport_->flush();
+  if (redis_ != nullptr) redis_->flush(at);
   if (metrics_.expects_flush()) metrics_.on_flushed(now());
 }
 
@@ -344,6 +394,10 @@ std::string Server::after_step() {
 }
 
 void Server::send(Envelope&& envelope) {
+  if (envelope.to >= RedisServer::kFirstEndpoint) {
+    redis_->on_response(envelope.to, std::move(std::get<ValueResponse>(envelope.message)));
+    return;
+  }
   if (const auto* response = std::get_if<ValueResponse>(&envelope.message)) {
     if (is_client(envelope.to)) metrics_.on_answer(*response);
   }
@@ -356,6 +410,15 @@ void Server::on_envelope(Envelope&& envelope) {
     metrics_.on_request(is_client(envelope.from), now());
   }
   node_->receive(std::move(envelope));
+}
+
+void Server::on_redis_request(Envelope&& envelope) {
+  if (!is_read(std::get<ClientRequest>(envelope.message))) metrics_.on_request(true, now());
+  node_->receive(std::move(envelope));
+}
+
+std::string Server::redis_leader_address() const {
+  return transport_->redis_address(node_->raft().leader());
 }
 
 std::string Server::on_snapshot_command() {

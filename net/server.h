@@ -19,6 +19,7 @@
 #include "net/metrics.h"
 #include "net/node_file.h"
 #include "net/posix_disk.h"
+#include "net/redis.h"
 #include "net/transport.h"
 #include "storage/wal.h"
 
@@ -32,6 +33,13 @@ struct ServerOptions {
   std::vector<PeerAddress> members;  // this node included
   std::string listen;                // empty: the member's own address
   std::string metrics_listen;        // empty: none
+  // Clients of Redis: where they come in (empty: nowhere; without a host: on 127.0.0.1), where they
+  // find this node, as the others tell them (empty: there, too), and whether a node that does not
+  // lead passes on what they ask, or sends them to the one that does.
+  std::string redis_listen;
+  std::string redis_advertise;
+  bool redis_forward = true;
+  size_t redis_connection_count_max = 20'000;
   bool bootstrap = false;
   size_t connection_count_max = 20'000;
   std::string commit;  // of the program, for the status
@@ -52,10 +60,16 @@ struct ServerOptions {
 
 // Empty when the options fit together, else what is wrong with which one.
 std::string options_error(const ServerOptions& options);
+// HOST:PORT of what may be a port alone.
+std::string redis_listen_address(const ServerOptions& options);
 // With a seed of its own from the system.
 NodeConfig node_config(const ServerOptions& options, const Identity& identity);
 
-class Server final : private Clock, private Network, private TransportOwner, private Watcher {
+class Server final : private Clock,
+                     private Network,
+                     private TransportOwner,
+                     private RedisOwner,
+                     private Watcher {
  public:
   // Options as they are now; empty, or what is wrong with them.
   using Reload = std::function<std::string(ServerOptions&)>;
@@ -83,6 +97,11 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   std::string on_transfer_command(NodeId to) override;
   void on_refused(NodeId peer, net::Refusal refusal, const std::string& error) override;
   void on_transport_event(const std::string& text) override;
+  void on_redis_request(Envelope&& envelope) override;
+  const StateMachine& redis_state() const override { return node_->state(); }
+  bool redis_is_leader() const override { return node_->raft().is_leader(); }
+  std::string redis_leader_address() const override;
+  void on_redis_event(const std::string& text) override { log_.event(text); }
   void on_ready(uint32_t events) override;  // a signal
   void stop();
   void reload();
@@ -93,6 +112,7 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   std::string start_transport();
   std::string ask_peers();
   std::string start_node();
+  std::string start_redis();
   void turn();
   std::string after_step();
   void describe();
@@ -119,6 +139,7 @@ class Server final : private Clock, private Network, private TransportOwner, pri
   std::unique_ptr<Wal> wal_;
   std::unique_ptr<Node> node_;
   Time node_deadline_ = kNever;
+  std::unique_ptr<RedisServer> redis_;  // null: not wanted, or not yet
   Metrics metrics_;
   std::unique_ptr<HttpServer> http_;
 };

@@ -255,6 +255,7 @@ void Transport::on_connected(Connection& connection) {
   hello.set_directory_id(config_.identity.directory_id);
   hello.set_wanted_node_id(peer.id.value());
   for (const uint64_t voter : voters_) hello.add_voters(voter);
+  hello.set_redis_address(config_.redis_address);
   connection.queue(message);
 }
 
@@ -284,6 +285,7 @@ void Transport::on_hello_reply(Peer& peer, Link& link, const net::HelloReply& re
   link.give_up_at = kNever;
   link.failure_count = 0;
   peer.tried = true;
+  peer.redis_address = reply.redis_address();
   peer.error.clear();
   if (&link == &peer.lanes[kControl]) {
     owner_.on_transport_event(
@@ -347,6 +349,7 @@ net::HelloReply Transport::judge(const net::Hello& hello) {
   net::HelloReply reply;
   reply.set_node_id(config_.identity.node_id.value());
   reply.set_directory_id(config_.identity.directory_id);
+  reply.set_redis_address(config_.redis_address);
   const auto refuse = [&](net::Refusal refusal, std::string error) {
     reply.set_refusal(refusal);
     reply.set_error(std::move(error));
@@ -508,6 +511,13 @@ void Transport::on_broken(Connection& connection, const std::string& why) {
     owner_.on_transport_event(fmt::format("connection lost error=\"{}\"", why));
   }
   forget(connection.tag());
+}
+
+std::string Transport::redis_address(NodeId node) const {
+  if (node == config_.identity.node_id) return config_.redis_address;
+  const auto peer =
+      std::find_if(peers_.begin(), peers_.end(), [&](const Peer& each) { return each.id == node; });
+  return peer == peers_.end() ? std::string() : peer->redis_address;
 }
 
 void Transport::add_status(net::Status& status) const {

@@ -40,6 +40,7 @@ struct TransportConfig {
   Identity identity;
   std::vector<PeerAddress> members;  // this node included
   std::string listen;
+  std::string redis_address;             // told to the others
   uint64_t seed = 0;                     // of the jitter of reconnecting
   size_t connection_count_max = 20'000;  // of clients; members always get in
   size_t peer_queue_bytes_max = size_t{16} << 20;
@@ -86,6 +87,8 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   // A peer has taken this node's handshake.
   bool has_reached_any() const { return reached_any_; }
   void add_status(net::Status& status) const;
+  // Where clients of Redis find a node, as it said; empty when it has not.
+  std::string redis_address(NodeId node) const;
   size_t connection_count() const { return inbound_.size(); }
   uint64_t cut_off_count() const { return cut_off_count_; }
 
@@ -104,6 +107,7 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
     std::string address;
     Link lanes[kLaneCount];
     bool tried = false;
+    std::string redis_address;
     std::string error;  // why it is not reached
     uint64_t dropped_count = 0;
   };

@@ -21,6 +21,7 @@ void fold_operation(Digest& digest, const IncrementAndGetRequest& increment) {
 }
 
 void fold_operation(Digest& digest, const GetValueRequest& get) { digest.fold(get.name); }
+void fold_operation(Digest& digest, const ReadIndexRequest& read) { (void)digest, (void)read; }
 
 void fold_fields(Digest& digest, const VoteRequest& vote) {
   digest.fold(vote.term.value());

@@ -15,6 +15,7 @@ std::string request_text(const ClientRequest& request) {
   if (const auto* get = std::get_if<GetValueRequest>(&request.operation)) {
     return fmt::format("get {}", get->name);
   }
+  if (std::holds_alternative<ReadIndexRequest>(request.operation)) return "ask for a read index";
   return "open a session";
 }
 

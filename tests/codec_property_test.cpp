@@ -92,7 +92,8 @@ ClientRequest any_request() {
   request.request_id = *numbers();
   request.forward = *rc::gen::arbitrary<bool>();
   request.forwarded = *rc::gen::arbitrary<bool>();
-  const auto which = *rc::gen::inRange(0, 3);
+  const auto which = *rc::gen::inRange(0, 4);
+  if (which == 3) request.operation = ReadIndexRequest{};
   if (which == 1) request.operation = GetValueRequest{any_text()};
   if (which == 2) {
     IncrementAndGetRequest increment;
@@ -171,6 +172,7 @@ bool same(const SnapshotReply& a, const SnapshotReply& b) {
 }
 bool same(const TimeoutNow& a, const TimeoutNow& b) { return a.term == b.term; }
 bool same(const OpenSessionRequest&, const OpenSessionRequest&) { return true; }
+bool same(const ReadIndexRequest&, const ReadIndexRequest&) { return true; }
 bool same(const GetValueRequest& a, const GetValueRequest& b) { return a.name == b.name; }
 bool same(const IncrementAndGetRequest& a, const IncrementAndGetRequest& b) {
   return a.name == b.name && a.delta == b.delta && a.lower == b.lower && a.upper == b.upper &&

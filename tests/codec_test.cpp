@@ -46,6 +46,7 @@ std::vector<std::string> sample_frames() {
   ClientRequest open{.request_id = 1, .operation = OpenSessionRequest{}};
   ClientRequest add{.request_id = 2, .forwarded = true, .operation = increment_of("hits")};
   ClientRequest get{.request_id = 3, .forward = false, .operation = GetValueRequest{"hits"}};
+  ClientRequest index{.request_id = 4, .operation = ReadIndexRequest{}};
   ValueResponse response;
   response.outcome = Outcome::kRejected;
   response.reason = Reason::kBounds;
@@ -64,6 +65,7 @@ std::vector<std::string> sample_frames() {
           frame_of(open),
           frame_of(add),
           frame_of(get),
+          frame_of(index),
           frame_of(response),
           frame_of(VoteReply{})};
 }

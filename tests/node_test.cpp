@@ -135,9 +135,7 @@ class NodeTest : public ::testing::Test {
   void receive(uint64_t from, Message message) {
     receive(endpoint_of(NodeId(from)), std::move(message));
   }
-  void request(uint64_t id,
-               std::variant<OpenSessionRequest, IncrementAndGetRequest, GetValueRequest> operation,
-               bool forward = true) {
+  void request(uint64_t id, decltype(ClientRequest::operation) operation, bool forward = true) {
     receive(kClient, ClientRequest{id, forward, false, std::move(operation)});
   }
   void increment(uint64_t id, int64_t delta = 1, uint64_t sequence = 1, bool forward = true) {
@@ -520,6 +518,18 @@ TEST_F(NodeTest, AReadSeesAllThatWasAnsweredBefore) {
   acknowledge(3);
   expect_answer(2, Outcome::kOk, Reason::kNone);
   EXPECT_EQ(answer(2)->value, 5);
+}
+
+TEST_F(NodeTest, AReadIndexCoversAllThatWasAnsweredBefore) {
+  lead_with_session();
+  increment(1, 5);
+  sync_all();
+  acknowledge(3);
+  request(2, ReadIndexRequest{});
+  EXPECT_EQ(answer(2), nullptr) << "nobody else has confirmed the leader";
+  acknowledge(3);
+  expect_answer(2, Outcome::kOk, Reason::kNone);
+  EXPECT_EQ(answer(2)->value, 3);
 }
 
 TEST_F(NodeTest, ABadNameIsRejectedAtOnce) {

@@ -38,6 +38,9 @@ struct Flags {
   std::string peers;
   std::string listen;
   std::string metrics_listen;
+  std::string redis_listen;
+  std::string redis_advertise;
+  bool redis_redirect = false;
   bool bootstrap = false;
   bool join = false;
   uint64_t election_timeout_ms = 0;
@@ -78,6 +81,14 @@ void add_flags(CLI::App& app, Flags& flags) {
   app.add_option("--metrics-listen", flags.metrics_listen,
                  "Serve /metrics, /healthz and /readyz over HTTP [off]")
       ->type_name("HOST:PORT");
+  app.add_option("--redis-listen", flags.redis_listen,
+                 "Serve clients of Redis (RESP2, RESP3); a port alone is one on 127.0.0.1 [off]")
+      ->type_name("[HOST:]PORT");
+  app.add_option("--redis-advertise", flags.redis_advertise,
+                 "Where clients of Redis find this node, for MOVED [--redis-listen]")
+      ->type_name("HOST:PORT");
+  app.add_flag("--redis-redirect", flags.redis_redirect,
+               "Send clients of Redis to the leader (MOVED) instead of passing on what they ask");
   app.add_flag("--bootstrap", flags.bootstrap,
                "This node starts with an empty directory, in a new cluster; ignored afterwards");
   app.add_flag("--join", flags.join, "Start empty as a member to be added; not possible yet");
@@ -110,6 +121,9 @@ std::string take(const Flags& flags, ServerOptions& options) {
   }
   if (!flags.listen.empty()) options.listen = flags.listen;
   if (!flags.metrics_listen.empty()) options.metrics_listen = flags.metrics_listen;
+  if (!flags.redis_listen.empty()) options.redis_listen = flags.redis_listen;
+  if (!flags.redis_advertise.empty()) options.redis_advertise = flags.redis_advertise;
+  if (flags.redis_redirect) options.redis_forward = false;
   options.bootstrap = flags.bootstrap;
   const auto ms = [](uint64_t count) { return std::chrono::milliseconds(count); };
   if (flags.election_timeout_ms != 0) options.election_timeout_min = ms(flags.election_timeout_ms);
@@ -146,8 +160,10 @@ size_t raise_descriptor_limit() {
 std::string make_options(const Flags& flags, size_t descriptor_limit, ServerOptions& options) {
   options.commit = commit_id();
   const std::string error = take(flags, options);
-  options.connection_count_max =
-      std::min(options.connection_count_max, descriptor_limit - kOwnDescriptors);
+  const size_t descriptors = descriptor_limit - kOwnDescriptors;
+  const size_t share = options.redis_listen.empty() ? descriptors : descriptors / 2;
+  options.connection_count_max = std::min(options.connection_count_max, share);
+  options.redis_connection_count_max = std::min(options.redis_connection_count_max, share);
   return error;
 }
 
