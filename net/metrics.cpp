@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <array>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -57,6 +58,32 @@ void add_histogram(MetricFamily& out, const LatencyHistogram& latency, std::stri
   out.metric.push_back(std::move(metric));
 }
 
+void add_redis(std::vector<MetricFamily>& families, const RedisCounts& redis) {
+  families.push_back(
+      gauge("tally_redis_connections", "Connections of clients of Redis", redis.connections));
+  families.push_back(
+      counter("tally_redis_connections_total", "Such connections so far", redis.accepted));
+  families.push_back(counter("tally_redis_connections_refused_total",
+                             "Such connections refused: there were too many",
+                             redis.refused_connections));
+  families.push_back(counter("tally_redis_cut_off_total",
+                             "Clients of Redis cut off because of what they did not read",
+                             redis.cut_off));
+  MetricFamily commands =
+      family("tally_redis_commands_total", "Commands of clients of Redis", MetricType::Counter);
+  constexpr std::array<const char*, 4> kKinds{"increment", "read", "tally", "other"};
+  static_assert(kKinds.size() == static_cast<size_t>(RedisCommandKind::kCount));
+  for (size_t i = 0; i < kKinds.size(); ++i) {
+    add_value(commands, redis.commands[i], {{"kind", kKinds[i]}});
+  }
+  families.push_back(std::move(commands));
+  families.push_back(counter("tally_redis_errors_total", "Replies that were errors", redis.errors));
+  families.push_back(counter("tally_redis_shed_total",
+                             "Increments refused because too many were under way", redis.shed));
+  families.push_back(counter("tally_redis_unknown_total",
+                             "Increments whose outcome stayed unknown", redis.unknown));
+}
+
 }  // namespace
 
 void LatencyHistogram::add(Duration latency, uint64_t count) {
@@ -94,8 +121,10 @@ void Metrics::advance(Stage& stage, LogIndex index, Time now) {
   }
 }
 
-std::string Metrics::text(const net::Status& status, uint64_t cut_off_count) const {
+std::string Metrics::text(const net::Status& status, uint64_t cut_off_count,
+                          const RedisCounts* redis) const {
   std::vector<MetricFamily> families;
+  if (redis != nullptr) add_redis(families, *redis);
   families.push_back(gauge("tally_term", "Raft's term", status.term()));
   MetricFamily role = family("tally_role", "1 for the role of this node", MetricType::Gauge);
   for (const char* each : {"leader", "follower", "candidate"}) {

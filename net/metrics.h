@@ -11,6 +11,7 @@
 #include "core/node.h"
 #include "core/note.h"
 #include "net/net.pb.h"
+#include "net/redis.h"
 
 namespace tally {
 
@@ -51,8 +52,9 @@ class Metrics {
     ++answers_[static_cast<size_t>(response.outcome)];
   }
 
-  // Prometheus' text format.
-  std::string text(const net::Status& status, uint64_t cut_off_count) const;
+  // Prometheus' text format. `redis` is null when that port is not served.
+  std::string text(const net::Status& status, uint64_t cut_off_count,
+                   const RedisCounts* redis) const;
 
  private:
   // Entries that entered the log in one step, on their way through the stages.

@@ -555,7 +555,10 @@ void Server::describe() {
 std::string Server::serve_http(std::string_view path, int& code) {
   net::Status status;
   on_status_request(status);
-  if (path == "/metrics") return metrics_.text(status, transport_->cut_off_count());
+  if (path == "/metrics") {
+    return metrics_.text(status, transport_->cut_off_count(),
+                         redis_ == nullptr ? nullptr : &redis_->counts());
+  }
   if (path == "/healthz") return "ok\n";
   if (path == "/readyz") {
     if (status.leader() != 0 && status.applied_index() > 0) return "ready\n";

@@ -1,6 +1,6 @@
-// The corpora of the fuzz targets over frames and configuration files, without libFuzzer, so that
-// they run in every build. What they look for is told by a failed CHECK or a sanitizer.
-// (recovery_fuzz_test.cpp does the same for recovery, with mutations.)
+// The corpora of the fuzz targets over frames, configuration files and Redis commands, without
+// libFuzzer, so that they run in every build. What they look for is told by a failed CHECK or a
+// sanitizer. (recovery_fuzz_test.cpp does the same for recovery, with mutations.)
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -15,6 +15,9 @@
 #undef LLVMFuzzerTestOneInput
 #define LLVMFuzzerTestOneInput fuzz_config
 #include "tests/fuzz/config.cpp"
+#undef LLVMFuzzerTestOneInput
+#define LLVMFuzzerTestOneInput fuzz_resp
+#include "tests/fuzz/resp.cpp"
 #undef LLVMFuzzerTestOneInput
 
 namespace tally {
@@ -36,6 +39,7 @@ int run_corpus(const std::string& what, int (*fuzz)(const uint8_t*, size_t)) {
 
 TEST(FuzzCorpus, Frames) { EXPECT_GE(run_corpus("frame", fuzz_frame), 5); }
 TEST(FuzzCorpus, ConfigurationFiles) { EXPECT_GE(run_corpus("config", fuzz_config), 2); }
+TEST(FuzzCorpus, RedisCommands) { EXPECT_GE(run_corpus("resp", fuzz_resp), 5); }
 
 }  // namespace
 }  // namespace tally

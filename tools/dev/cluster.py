@@ -12,7 +12,8 @@
   heal               mend every link
   logs [N]           what the nodes have said
 
-Without a verb: up. The nodes listen on 127.0.0.1:8081, 8082 and 8083; their data, logs and process
+Without a verb: up. The nodes listen on 127.0.0.1:8081, 8082 and 8083, and for clients of Redis on
+127.0.0.1:6381, 6382 and 6383; their data, logs and process
 ids are in build/cluster. They reach each other through a small proxy, which is what partition cuts;
 clients reach them directly.
 """
@@ -32,6 +33,8 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("TALLY_BIN_DIR", TOP / "build/release/bin"))
 HOME = pathlib.Path(os.environ.get("TALLY_CLUSTER_DIR", TOP / "build/cluster"))
 PORT = int(os.environ.get("TALLY_CLUSTER_PORT", "8080"))
+# Where clients of Redis come in; those of a cluster elsewhere move along.
+REDIS_PORT = PORT - 1700
 NODES = (1, 2, 3)
 CONTROL = ("127.0.0.1", PORT + 110)
 
@@ -83,7 +86,8 @@ def start_node(node):
     spawn(f"node{node}", [
         str(BIN / "tallyd"), "--id", str(node), "--data", str(HOME / f"data{node}"),
         "--group", "counter", "--peers", peers_of(node), "--bootstrap",
-        "--metrics-listen", f"127.0.0.1:{PORT + 1000 + node}"])
+        "--metrics-listen", f"127.0.0.1:{PORT + 1000 + node}",
+        "--redis-listen", f"127.0.0.1:{REDIS_PORT + node}"])
     return True
 
 
@@ -156,6 +160,7 @@ def up(words):
 {'started nodes ' + ' '.join(map(str, started)) if started else 'all nodes were running'}. Try:
     build/release/bin/tallyctl inc hits 5
     build/release/bin/tallyctl get hits
+    redis-cli -p {REDIS_PORT + 1} INCRBY hits 5      (any client of Redis, at any node)
     build/release/bin/tallyctl bench --seconds 5
     ./dev cluster kill {leader}        (the leader; then inc again)
     curl -s http://127.0.0.1:{PORT + 1001}/metrics
