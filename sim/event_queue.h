@@ -21,6 +21,13 @@ struct VirtualClock {
 };
 using VirtualTime = std::chrono::time_point<VirtualClock, Duration>;
 
+// What stands for the ordinal in the key of a draw of Stream::kNetwork, kDisk and kGrouping:
+// itself, or the stretch of `steady_ms` that it comes in, which stays when others are left out.
+inline uint64_t draw_key(int64_t steady_ms, VirtualTime now, uint64_t ordinal) {
+  if (steady_ms == 0) return ordinal;
+  return static_cast<uint64_t>(now.time_since_epoch() / std::chrono::milliseconds(steady_ms));
+}
+
 enum class EventKind : uint8_t {
   kStart = 1,        // who: node
   kDeliver,          // who: node; a: message slot

@@ -199,8 +199,8 @@ bool Machine::request_wake() {
   if (grouping_us == 0) return wake_node();
   if (wake_pending_) return false;
   wake_pending_ = true;
-  const uint64_t bits =
-      draw(env_.seed, static_cast<uint64_t>(Stream::kGrouping), number_, ++wake_count_);
+  const uint64_t key = draw_key(env_.params.steady_ms(), env_.queue.now(), ++wake_count_);
+  const uint64_t bits = draw(env_.seed, static_cast<uint64_t>(Stream::kGrouping), number_, key);
   const uint64_t after = scale(bits, static_cast<uint64_t>(us(grouping_us).count()));
   env_.queue.push(env_.queue.now() + Duration(static_cast<int64_t>(after)), EventKind::kWake,
                   number_, start_count_);
@@ -265,7 +265,8 @@ void Machine::disk_schedule(uint64_t op_id, Duration delay) {
 }
 
 uint64_t Machine::disk_draw(uint64_t file_key, uint64_t ordinal, uint64_t aspect, uint64_t key) {
-  return draw(env_.seed, static_cast<uint64_t>(Stream::kDisk), number_, file_key, ordinal, aspect,
+  const uint64_t when = draw_key(env_.params.steady_ms(), env_.queue.now(), ordinal);
+  return draw(env_.seed, static_cast<uint64_t>(Stream::kDisk), number_, file_key, when, aspect,
               key);
 }
 

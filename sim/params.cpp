@@ -221,6 +221,7 @@ Params calm_params() {
   params.set_nodes(3);
   params.set_duration_ms(10000);
   params.set_event_count_max(2'000'000);
+  params.set_steady_ms(0);
   auto& raft = *params.mutable_raft();
   raft.set_election_timeout_ms(200);
   raft.set_heartbeat_ms(20);
@@ -289,6 +290,7 @@ Params draw_params(uint64_t seed) {
   Params params;
   params.set_nodes(swarm.one_of("nodes", {3, 3, 3, 5, 5, 4, 2, 7, 1}));
   params.set_event_count_max(2'000'000);
+  params.set_steady_ms(0);
   draw_raft(swarm, *params.mutable_raft());
   const int64_t election_ms = params.raft().election_timeout_ms();
   // Larger groups make more events per second of virtual time.

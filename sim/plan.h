@@ -54,7 +54,7 @@ std::string trigger_text(const Trigger& trigger);
 // "fault 3: crash n2 for 400 ms", for the trace.
 std::string fault_text(const Fault& fault);
 
-// "message 12 of n1 to n2 is lost"
+// "from 1204 ms on, the next append of n1 to n2 is lost"
 std::string noise_text(const NoiseEvent& noise);
 // "client 0 increments c1 by 10"
 std::string operation_text(const ClientOperation& operation);

@@ -127,8 +127,18 @@ std::string noise_text(const NoiseEvent& noise) {
     }
     return "?";
   };
-  return fmt::format("message {} of n{} to n{} {}", noise.ordinal(), noise.from(), noise.to(),
-                     effect());
+  const auto node = [](int64_t number) { return fmt::format("n{}", number); };
+  const std::string client = fmt::format("client {}", noise.client());
+  std::string type = noise.has_message() ? words(MessageType_Name(noise.message())) : "message";
+  if (noise.has_client()) type = noise.has_to() ? "request" : "answer";
+  const std::string which = noise.at_us() > 0 && noise.ordinal() == 1
+                                ? "the next " + type
+                                : fmt::format("{} {}", type, noise.ordinal());
+  const std::string from =
+      noise.at_us() > 0 ? fmt::format("from {} ms on, ", noise.at_us() / 1000) : "";
+  return fmt::format("{}{} of {} to {} {}", from, which,
+                     noise.has_from() ? node(noise.from()) : client,
+                     noise.has_to() ? node(noise.to()) : client, effect());
 }
 
 std::string operation_text(const ClientOperation& operation) {

@@ -70,14 +70,26 @@ std::string expect_error(const Expect& expect, int64_t nodes) {
   return {};
 }
 
-std::string noise_error(const NoiseEvent& noise, int64_t nodes) {
-  for (const int64_t node : {noise.from(), noise.to()}) {
-    if (node < 1 || node > nodes) {
-      return fmt::format("names node {}; the cluster has nodes 1 .. {}", node, nodes);
+std::string noise_error(const NoiseEvent& noise, const Params& params) {
+  if (noise.has_client()) {
+    if (noise.has_from() == noise.has_to()) return "needs one of from and to beside client";
+    if (noise.client() < 0 || noise.client() >= params.workload().clients()) {
+      return fmt::format("names client {}; clients are 0 .. {}", noise.client(),
+                         params.workload().clients() - 1);
     }
+    if (noise.effect() != NoiseEvent::DELAY) return "is of a client, so its effect is DELAY";
+  }
+  const auto is_node = [&](int64_t node) { return node >= 1 && node <= params.nodes(); };
+  const bool from_client = noise.has_client() && !noise.has_from();
+  const bool to_client = noise.has_client() && !noise.has_to();
+  if ((!from_client && !is_node(noise.from())) || (!to_client && !is_node(noise.to()))) {
+    return fmt::format("names node {}; the cluster has nodes 1 .. {}",
+                       from_client || is_node(noise.from()) ? noise.to() : noise.from(),
+                       params.nodes());
   }
   if (noise.from() == noise.to()) return fmt::format("goes from node {} to itself", noise.to());
   if (noise.ordinal() < 1) return "needs an ordinal of at least 1";
+  if (noise.at_us() < 0) return "has a negative at_us";
   if (!noise.has_effect()) return "has no effect (as in: effect: LOSE)";
   return {};
 }
@@ -92,6 +104,7 @@ std::string operation_error(const ClientOperation& operation, const Params::Work
                        operation.lane(), workload.pipeline(), workload.pipeline() - 1);
   }
   if (operation.at_us() < 0) return "has a negative at_us";
+  if (operation.plus_ns() < 0 || operation.plus_ns() > 999) return "has plus_ns beyond 0 .. 999";
   const std::string name_error = counter_name_error(operation.counter());
   if (!name_error.empty()) return "names no counter: " + name_error;
   if (operation.counter() == "liveness") {
@@ -228,7 +241,7 @@ std::string make_run_spec(const Scenario& scenario, uint64_t seed,
   int index = 0;
   spec.noise.assign(scenario.noise().begin(), scenario.noise().end());
   error = first_error(scenario.noise(), "noise", index,
-                      [&](const NoiseEvent& noise) { return noise_error(noise, nodes); });
+                      [&](const NoiseEvent& noise) { return noise_error(noise, spec.params); });
   if (!error.empty()) return about("noise", index, error);
   spec.operations.assign(scenario.operation().begin(), scenario.operation().end());
   error = first_error(scenario.operation(), "operation", index, [&](const ClientOperation& one) {

@@ -29,7 +29,10 @@ constexpr uint64_t kOtherSeedsOfSmallRuns = 60;
 constexpr int64_t kEventsForSeeds = 200'000;
 constexpr uint64_t kOtherSeedsMax = 80;
 constexpr uint64_t kSeedsForClients = 4;
-constexpr size_t kManyOperations = 16;
+constexpr size_t kManyOperations = 8;
+// Delays stay for so long when they are to outlast what is left out: well below any timeout.
+constexpr int64_t kSteadyMs = 1;
+constexpr int kSteadyTriesMax = 3;
 constexpr size_t kTimesMax = 40;
 // A run that never ends is cut at this many events, ten times those of a usual run.
 constexpr int64_t kHangEvents = 200'000;
@@ -77,6 +80,7 @@ class Shrinker {
     make_data(result.before.record());
     fewer_nodes(kOtherSeeds);
     cut_ends();
+    steady_delays();
     for (int round = 0; round < kRoundsMax; ++round) {
       const std::string before = best_text();
       reduce(round < kCoarseRounds ? Thoroughness::kCoarse : Thoroughness::kOneMinimal);
@@ -198,6 +202,18 @@ class Shrinker {
     });
   }
 
+  // Delays that go by the time and not by the number of the message, so that leaving out an
+  // operation changes what it caused and no more. They are others than before: other seeds are
+  // tried, too.
+  void steady_delays() {
+    step_ = "steady delays";
+    if (best_.params.steady_ms() > 0 || steady_tries_ == kSteadyTriesMax) return;
+    ++steady_tries_;
+    RunSpec steady = best_;
+    steady.params.set_steady_ms(kSteadyMs);
+    accept_with_any_seed(steady, seeds_worth_trying());
+  }
+
   // By bisection: the earliest end of the run, then the latest beginning of its plan and
   // operations.
   void cut_ends() {
@@ -234,6 +250,9 @@ class Shrinker {
     }
     // An empty list would mean drawn ones.
     if (!operations.empty()) spec.operations = std::move(operations);
+    std::erase_if(spec.noise, [&](const NoiseEvent& noise) {
+      return noise.at_us() > 0 && outside(noise.at_us() / 1000);
+    });
   }
 
   // ---- fewer nodes
@@ -285,9 +304,12 @@ class Shrinker {
     }
     smaller.noise.clear();
     for (NoiseEvent noise : spec.noise) {
-      noise.set_from(renumber(noise.from()));
-      noise.set_to(renumber(noise.to()));
-      if (noise.from() > 0 && noise.to() > 0) smaller.noise.push_back(noise);
+      const bool kept_ends = (!noise.has_from() || renumber(noise.from()) > 0) &&
+                             (!noise.has_to() || renumber(noise.to()) > 0);
+      if (!kept_ends) continue;
+      if (noise.has_from()) noise.set_from(renumber(noise.from()));
+      if (noise.has_to()) noise.set_to(renumber(noise.to()));
+      smaller.noise.push_back(noise);
     }
     return smaller;
   }
@@ -330,12 +352,14 @@ class Shrinker {
     return std::clamp(static_cast<uint64_t>(seeds), kOtherSeeds, kOtherSeedsMax);
   }
 
-  // Any few of many operations, when the failure is one that many seeds would find. Each operation
-  // left out moves all messages after it, so that what is left of the draws and of the noise, which
-  // go by the messages' numbers, strikes others: the run is a new one in any case, and one by one
-  // hardly any could go.
-  void few_operations() {
+  // Any few of many operations, when the failure is one that many seeds would find. Unless delays
+  // are steady, each operation left out moves all messages after it, so that what is left of the
+  // draws, which go by the messages' numbers, is of others: the run is a new one in any case, and
+  // one by one hardly any could go.
+  // False: it did not help.
+  bool few_operations() {
     step_ = "operations";
+    const size_t before = best_.operations.size();
     for (const size_t step : {128u, 32u, 8u, 4u, 2u}) {
       if (best_.operations.size() < kManyOperations || best_.operations.size() < 2 * step) continue;
       RunSpec fewer = best_;
@@ -346,6 +370,7 @@ class Shrinker {
     }
     while (best_.operations.size() >= kManyOperations && half_of_operations()) {
     }
+    return best_.operations.size() < before;
   }
 
   // One end of them, or the middle.
@@ -365,8 +390,11 @@ class Shrinker {
 
   void reduce(Thoroughness thoroughness) {
     silence_noise();
+    if (best_.operations.size() >= kManyOperations) steady_delays();
     reduce_faults(thoroughness);
-    few_operations();
+    if (best_.params.steady_ms() > 0) reduce_operations(thoroughness);
+    // What did not help for so many rounds will not help in the next one.
+    if (few_operations_tries_ < kCoarseRounds && !few_operations()) ++few_operations_tries_;
     reduce_operations(thoroughness);
     reduce_noise(thoroughness);
     fewer_nodes(kOtherSeedsOfSmallRuns);
@@ -400,7 +428,9 @@ class Shrinker {
         [&](const std::vector<ClientOperation>& fewer) {
           return accept_change([&](RunSpec& spec) {
             spec.operations = fewer;
-            if (fewer.empty()) spec.params.mutable_workload()->set_clients(0);
+            if (!fewer.empty()) return;
+            spec.params.mutable_workload()->set_clients(0);
+            std::erase_if(spec.noise, [](const NoiseEvent& noise) { return noise.has_client(); });
           });
         },
         thoroughness);
@@ -432,12 +462,22 @@ class Shrinker {
       operation.set_client(0);
       operation.clear_lane();
     }
+    for (NoiseEvent& noise : one.noise) {
+      if (noise.has_client()) noise.set_client(0);
+    }
     one.params.mutable_workload()->set_clients(1);
     one.params.mutable_workload()->set_pipeline(1);
     if (accept(one)) return;
     RunSpec fewer = best_;
     for (ClientOperation& operation : fewer.operations) {
       operation.set_client(std::distance(used.begin(), used.find(operation.client())));
+    }
+    std::erase_if(fewer.noise, [&](const NoiseEvent& noise) {
+      return noise.has_client() && !used.contains(noise.client());
+    });
+    for (NoiseEvent& noise : fewer.noise) {
+      if (!noise.has_client()) continue;
+      noise.set_client(std::distance(used.begin(), used.find(noise.client())));
     }
     fewer.params.mutable_workload()->set_clients(count_of(used.size()));
     accept_with_any_seed(fewer, kSeedsForClients);
@@ -462,6 +502,7 @@ class Shrinker {
     candidate.params = calm;
     candidate.params.set_nodes(best_.params.nodes());
     candidate.params.set_duration_ms(duration_ms);
+    candidate.params.set_steady_ms(best_.params.steady_ms());
     if (!best_.operations.empty()) {
       candidate.params.mutable_workload()->set_clients(workload.clients());
       candidate.params.mutable_workload()->set_pipeline(workload.pipeline());
@@ -620,6 +661,8 @@ class Shrinker {
   uint64_t run_count_ = 0;
   bool gave_up_ = false;
   int calm_tries_ = 0;
+  int steady_tries_ = 0;
+  int few_operations_tries_ = 0;
   std::map<std::pair<uint64_t, uint64_t>, SeedReport> tried_;  // by a hash of the run
 };
 

@@ -78,15 +78,15 @@ std::string course_text(const RunSpec& spec) {
     steps.emplace_back(operation.at_us(), fmt::format("At {} ms: {}", operation.at_us() / 1000,
                                                       operation_text(operation)));
   }
+  for (size_t i = 0; i < std::min(kToldMax, spec.noise.size()); ++i) {
+    steps.emplace_back(spec.noise[i].at_us(), capitalized(noise_text(spec.noise[i])));
+  }
   std::stable_sort(steps.begin(), steps.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   std::string text;
   for (const auto& [at_us, step] : steps) text += step + ". ";
   if (spec.operations.size() > kToldMax) {
     text += fmt::format("And {} operations more. ", spec.operations.size() - kToldMax);
-  }
-  for (size_t i = 0; i < std::min(kToldMax, spec.noise.size()); ++i) {
-    text += noise_text(spec.noise[i]) + ". ";
   }
   if (spec.noise.size() > kToldMax) {
     text += fmt::format("And {} more such messages. ", spec.noise.size() - kToldMax);

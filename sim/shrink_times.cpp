@@ -16,6 +16,7 @@ std::vector<int64_t> time_points(const RunSpec& spec) {
   for (const ClientOperation& operation : spec.operations) {
     points.insert(operation.at_us() / 1000);
   }
+  for (const NoiseEvent& noise : spec.noise) points.insert(noise.at_us() / 1000);
   return {points.begin(), points.end()};
 }
 
@@ -32,6 +33,9 @@ void move_up(RunSpec& spec, int64_t from_ms, int64_t by_ms) {
   }
   for (ClientOperation& operation : spec.operations) {
     if (operation.at_us() >= from_ms * 1000) operation.set_at_us(operation.at_us() - by_ms * 1000);
+  }
+  for (NoiseEvent& noise : spec.noise) {
+    if (noise.at_us() >= from_ms * 1000) noise.set_at_us(noise.at_us() - by_ms * 1000);
   }
   spec.params.set_duration_ms(std::max<int64_t>(1, spec.params.duration_ms() - by_ms));
 }
@@ -73,6 +77,15 @@ std::vector<TimeField> time_fields(RunSpec& spec) {
   }
   for (ClientOperation& operation : spec.operations) {
     ClientOperation* one = &operation;
+    fields.push_back({[one] { return one->at_us(); },
+                      [one](int64_t value) {
+                        one->set_at_us(value);
+                        one->clear_plus_ns();
+                      },
+                      1000});
+  }
+  for (NoiseEvent& noise : spec.noise) {
+    NoiseEvent* one = &noise;
     fields.push_back(
         {[one] { return one->at_us(); }, [one](int64_t value) { one->set_at_us(value); }, 1000});
   }

@@ -111,7 +111,8 @@ void SimClients::schedule_next(uint32_t client, uint64_t lane_number) {
   const uint64_t operation = lane.sequence + 1;
   if (!drawn_) {
     if (lane.sequence == lane.given.size()) return;
-    const VirtualTime at(std::chrono::microseconds(lane.given[lane.sequence].at_us()));
+    const ClientOperation& next = lane.given[lane.sequence];
+    const VirtualTime at(Duration(next.at_us() * 1000 + next.plus_ns()));
     queue_.push(std::max(at, queue_.now()), EventKind::kClientOperation, client, lane_number);
     return;
   }
@@ -165,7 +166,9 @@ ClientOperation SimClients::as_data(const Begun& begun) {
   ClientOperation data;
   data.set_client(begun.client);
   if (begun.lane > 0) data.set_lane(static_cast<int64_t>(begun.lane));
-  data.set_at_us(begun.at.time_since_epoch().count() / 1000);
+  const int64_t at_ns = begun.at.time_since_epoch().count();
+  data.set_at_us(at_ns / 1000);
+  if (at_ns % 1000 > 0) data.set_plus_ns(at_ns % 1000);
   data.set_counter(operation.counter);
   if (operation.kind == Operation::Kind::kGet) {
     data.set_get(true);

@@ -56,9 +56,10 @@ MessageType type_of(const Message& message) {
 
 }  // namespace
 
-SimNetwork::SimNetwork(uint64_t seed, const Params::Network& params, uint32_t node_count,
-                       uint32_t client_count, GroupId group, EventQueue& queue)
+SimNetwork::SimNetwork(uint64_t seed, const Params::Network& params, int64_t steady_ms,
+                       uint32_t node_count, uint32_t client_count, GroupId group, EventQueue& queue)
     : seed_(seed),
+      steady_ms_(steady_ms),
       params_(params),
       node_count_(node_count),
       side_(node_count + client_count),
@@ -75,32 +76,70 @@ bool SimNetwork::happens(uint32_t link_number, uint64_t ordinal, NetworkAspect a
                          int64_t ppm) {
   const bool drawn =
       ppm > 0 && scale(bits(link_number, ordinal, aspect), kMillion) < static_cast<uint64_t>(ppm);
-  if (!drawn && !is_forced(link_number, ordinal, aspect)) return false;
-  if (aspect != NetworkAspect::kCodec) noise_.push_back({link_number, ordinal, aspect});
+  if (!drawn && !is_forced(aspect)) return false;
+  if (aspect != NetworkAspect::kCodec) {
+    sending_.effect = aspect;
+    noise_.push_back(sending_);
+  }
   return true;
 }
 
-bool SimNetwork::is_forced(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const {
-  if (forced_.empty() || healed_) return false;
+bool SimNetwork::is_forced(NetworkAspect aspect) const {
   // What is to be corrupted must travel as bytes.
   if (aspect == NetworkAspect::kCodec) aspect = NetworkAspect::kCorrupt;
-  return std::binary_search(forced_.begin(), forced_.end(), Noise{link_number, ordinal, aspect});
+  return (forced_mask_ >> static_cast<int>(aspect) & 1) != 0;
 }
 
 void SimNetwork::force(const std::vector<NoiseEvent>& noise) {
   for (const NoiseEvent& event : noise) {
-    forced_.push_back(
-        {static_cast<uint32_t>(event.from() - 1) * side_ + static_cast<uint32_t>(event.to() - 1),
-         static_cast<uint64_t>(event.ordinal()), aspect_of(event.effect())});
+    Forced forced{
+        event.at_us(), {}, static_cast<uint64_t>(event.ordinal()), aspect_of(event.effect())};
+    if (event.has_message()) forced.type = event.message();
+    const auto client = static_cast<uint32_t>(node_count_ + event.client());
+    const uint32_t from = event.has_from() ? static_cast<uint32_t>(event.from() - 1) : client;
+    const uint32_t to = event.has_to() ? static_cast<uint32_t>(event.to() - 1) : client;
+    link(from, to).forced.push_back(forced);
   }
-  std::sort(forced_.begin(), forced_.end());
+  for (Link& way : links_) {
+    std::stable_sort(way.forced.begin(), way.forced.end(),
+                     [](const Forced& a, const Forced& b) { return a.at_us < b.at_us; });
+  }
+}
+
+// Names the message as noise does, and finds what is to happen to it for certain.
+void SimNetwork::begin_send(uint32_t link_number, const Message& message) {
+  Link& way = links_[link_number];
+  const int64_t now_us = queue_.now().time_since_epoch().count() / 1000;
+  const MessageType type = type_of(message);
+  if (way.sent_at_us != now_us) way.sent_types.clear();
+  way.sent_at_us = now_us;
+  way.sent_types.push_back(type);
+  const auto ordinal = std::count(way.sent_types.begin(), way.sent_types.end(), type);
+  sending_ = {link_number, now_us, type, static_cast<uint64_t>(ordinal), {}};
+  forced_mask_ = 0;
+  for (size_t i = 0; i < way.forced.size() && way.forced[i].at_us <= now_us;) {
+    Forced& forced = way.forced[i];
+    const bool strikes = forced.type.value_or(type) == type && --forced.left == 0;
+    if (!strikes) {
+      ++i;
+      continue;
+    }
+    if (!healed_) forced_mask_ |= uint32_t{1} << static_cast<int>(forced.effect);
+    way.forced.erase(way.forced.begin() + static_cast<ptrdiff_t>(i));
+  }
 }
 
 NoiseEvent SimNetwork::noise_event(const Noise& noise) const {
   NoiseEvent event;
-  event.set_from(noise.link / side_ + 1);
-  event.set_to(noise.link % side_ + 1);
+  const uint32_t from = noise.link / side_;
+  const uint32_t to = noise.link % side_;
+  if (from < node_count_) event.set_from(from + 1);
+  if (to < node_count_) event.set_to(to + 1);
+  if (from >= node_count_) event.set_client(from - node_count_);
+  if (to >= node_count_) event.set_client(to - node_count_);
   event.set_ordinal(static_cast<int64_t>(noise.ordinal));
+  event.set_message(noise.type);
+  event.set_at_us(noise.at_us);
   for (int effect = NoiseEvent::Effect_MIN; effect <= NoiseEvent::Effect_MAX; ++effect) {
     const auto candidate = static_cast<NoiseEvent::Effect>(effect);
     if (aspect_of(candidate) == noise.effect) event.set_effect(candidate);
@@ -111,13 +150,14 @@ NoiseEvent SimNetwork::noise_event(const Noise& noise) const {
 Duration SimNetwork::latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) {
   const int64_t low = params_.latency_us_min() * 1000;
   const int64_t span = params_.latency_us_max() * 1000 - low;
-  const int64_t normal = low + static_cast<int64_t>(scale(bits(link_number, ordinal, aspect),
+  const uint64_t key = draw_key(steady_ms_, queue_.now(), ordinal);
+  const int64_t normal = low + static_cast<int64_t>(scale(bits(link_number, key, aspect),
                                                           static_cast<uint64_t>(span) + 1));
   if (aspect != NetworkAspect::kLatency ||
       !happens(link_number, ordinal, NetworkAspect::kTail, params_.heavy_tail_ppm())) {
     return Duration(normal);
   }
-  return Duration(normal * static_cast<int64_t>(2 + bits(link_number, ordinal, aspect) % 19));
+  return Duration(normal * static_cast<int64_t>(2 + bits(link_number, key, aspect) % 19));
 }
 
 void SimNetwork::send(Envelope&& envelope) {
@@ -127,8 +167,9 @@ void SimNetwork::send(Envelope&& envelope) {
   const uint32_t number = from * side_ + to;
   Link& way = links_[number];
   const uint64_t ordinal = ++way.sent_count;
-  if (way.cuts > 0) return;
   const bool between_nodes = from < node_count_ && to < node_count_;
+  begin_send(number, envelope.message);
+  if (way.cuts > 0) return;
   if (!between_nodes) {
     deliver(std::move(envelope), number, latency(number, ordinal, NetworkAspect::kLatency),
             /*in_order=*/true);
@@ -149,7 +190,8 @@ void SimNetwork::send(Envelope&& envelope) {
   if (happens(number, ordinal, NetworkAspect::kReplay, params_.replay_ppm())) {
     Envelope copy = envelope;
     const auto span = static_cast<uint64_t>(params_.replay_ms_max() * kMillion);
-    const uint64_t late = scale(bits(number, ordinal, NetworkAspect::kReplayDelay), span);
+    const uint64_t key = draw_key(steady_ms_, queue_.now(), ordinal);
+    const uint64_t late = scale(bits(number, key, NetworkAspect::kReplayDelay), span);
     deliver(std::move(copy), number, after + Duration(static_cast<int64_t>(late)),
             /*in_order=*/false);
   }

@@ -10,7 +10,6 @@
 // an effect whose probability is zero.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,19 +24,21 @@
 
 namespace tally::sim {
 
-// Background noise that fired or is to fire, for replay without its probabilities.
+// Background noise that fired, for replay without its probabilities: an effect on the ordinal-th
+// message of this type that is sent on the link within the microsecond.
 struct Noise {
-  uint32_t link;
-  uint64_t ordinal;
-  NetworkAspect effect;
-
-  friend auto operator<=>(const Noise&, const Noise&) = default;
+  uint32_t link = 0;
+  int64_t at_us = 0;
+  MessageType type = HEARTBEAT;
+  uint64_t ordinal = 0;
+  NetworkAspect effect{};
 };
 
 class SimNetwork {
  public:
   // Nodes are endpoints 0 .. nodes-1 inside, clients follow. `queue` outlives the network.
-  SimNetwork(uint64_t seed, const Params::Network& params, uint32_t node_count,
+  // `steady_ms` is the parameter of this name.
+  SimNetwork(uint64_t seed, const Params::Network& params, int64_t steady_ms, uint32_t node_count,
              uint32_t client_count, GroupId group, EventQueue& queue);
 
   // Noise that happens for certain, whatever the probabilities draw. REQUIRES: nodes that exist.
@@ -101,6 +102,13 @@ class SimNetwork {
   const std::string& codec_error() const { return codec_error_; }
 
  private:
+  // Noise that is to fire on a link.
+  struct Forced {
+    int64_t at_us;
+    std::optional<MessageType> type;  // none: any
+    uint64_t left;                    // it strikes the so-manyth message from then on
+    NetworkAspect effect;
+  };
   struct Link {
     uint64_t sent_count = 0;  // ordinal of the last send, dropped ones included
     uint64_t epoch = 0;       // raised by reset: older messages are lost
@@ -108,6 +116,10 @@ class SimNetwork {
     Duration slow_by{0};
     VirtualTime last_delivery{};  // for links that keep order
     VirtualTime busy_until{};     // for bandwidth
+    // The microsecond of the last send, and what was sent within it.
+    int64_t sent_at_us = -1;
+    std::vector<MessageType> sent_types;
+    std::vector<Forced> forced;  // by time; those that have struck are gone
   };
   struct Slot {
     Envelope envelope;
@@ -118,7 +130,8 @@ class SimNetwork {
   Link& link(uint32_t from, uint32_t to) { return links_[from * side_ + to]; }
   uint64_t bits(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const;
   bool happens(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect, int64_t ppm);
-  bool is_forced(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const;
+  void begin_send(uint32_t link_number, const Message& message);
+  bool is_forced(NetworkAspect aspect) const;
   Duration latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect);
   void deliver(Envelope&& envelope, uint32_t link_number, Duration after, bool in_order);
   bool pass_codec(Envelope& envelope, uint32_t link_number, uint64_t ordinal);
@@ -126,6 +139,7 @@ class SimNetwork {
   bool queue_for_bandwidth(Link& link, const Envelope& envelope, Duration& after);
 
   const uint64_t seed_;
+  const int64_t steady_ms_;
   Params::Network params_;
   const uint32_t node_count_;
   const uint32_t side_;  // nodes and clients
@@ -136,7 +150,8 @@ class SimNetwork {
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_slots_;
   std::vector<Noise> noise_;
-  std::vector<Noise> forced_;  // sorted
+  Noise sending_;             // the message being sent
+  uint32_t forced_mask_ = 0;  // what is to happen to it for certain: 1 << NetworkAspect
   std::vector<Strike> strikes_;
   std::vector<Struck> struck_;
   uint64_t corrupted_count_ = 0;

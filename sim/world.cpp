@@ -26,7 +26,8 @@ std::string to_string(RunResult::Verdict verdict) {
 World::World(const RunSpec& spec)
     : spec_(spec),
       oracles_(static_cast<uint32_t>(spec.params.nodes())),
-      network_(spec.seed, spec.params.network(), static_cast<uint32_t>(spec.params.nodes()),
+      network_(spec.seed, spec.params.network(), spec.params.steady_ms(),
+               static_cast<uint32_t>(spec.params.nodes()),
                static_cast<uint32_t>(spec.params.workload().clients() + 1), kGroup, queue_),
       machine_env_{spec.seed, spec_.params, queue_, network_, oracles_},
       clients_(spec.seed, spec.params, spec.operations, queue_, network_),

@@ -33,7 +33,7 @@ Entry entry(uint64_t index, uint64_t term, uint64_t log_time = 7) {
 // One machine of three, alone with what the test brings it.
 class Actor {
  public:
-  explicit Actor(uint32_t node) : network_(1, params_.network(), 3, 1, kGroup, queue_) {
+  explicit Actor(uint32_t node) : network_(1, params_.network(), 0, 3, 1, kGroup, queue_) {
     machine_ = std::make_unique<Machine>(env_, node - 1);
     machine_->start();
   }

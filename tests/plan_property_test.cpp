@@ -92,6 +92,12 @@ rc::Gen<NoiseEvent> noise_of(int64_t nodes) {
     noise.set_from(*rc::gen::inRange<int64_t>(1, nodes + 1));
     noise.set_to(noise.from() % nodes + 1);
     noise.set_ordinal(*rc::gen::inRange<int64_t>(1, 400));
+    if (*rc::gen::arbitrary<bool>()) {
+      noise.set_at_us(*rc::gen::inRange<int64_t>(0, kDurationMs * 1000));
+      noise.set_message(
+          static_cast<MessageType>(*rc::gen::inRange<int>(MessageType_MIN, MessageType_MAX + 1)));
+      noise.set_ordinal(1);
+    }
     noise.set_effect(static_cast<NoiseEvent::Effect>(
         *rc::gen::inRange<int>(NoiseEvent::Effect_MIN, NoiseEvent::Effect_MAX + 1)));
     return noise;

@@ -123,6 +123,17 @@ TEST(Times, MoveUpTogether) {
   EXPECT_EQ(time_points(spec), (std::vector<int64_t>{1000, 1200, 1300, 1800, 1900}));
 }
 
+TEST(Times, NoiseMovesAlong) {
+  RunSpec spec = spec_of(
+      "operation { client: 0 at_us: 1000000 counter: 'a' add: 1 } "
+      "noise { from: 1 to: 2 at_us: 1500250 message: APPEND ordinal: 1 effect: LOSE }");
+  EXPECT_EQ(time_points(spec), (std::vector<int64_t>{1000, 1500}));
+  move_up(spec, 1500, 300);
+  EXPECT_EQ(spec.noise[0].at_us(), 1200250);
+  scale_times(spec, 1, 10);
+  EXPECT_EQ(spec.noise[0].at_us(), 120025);
+}
+
 TEST(Times, ScaleTogether) {
   RunSpec spec = spec_of(kTimes);
   scale_times(spec, 1, 10);

@@ -30,8 +30,16 @@ struct Arrival {
 // Three nodes and one client; messages are appends, told apart by their term.
 class Net {
  public:
-  explicit Net(const std::function<void(Params::Network&)>& set = {}, uint64_t seed = 1)
-      : network(seed, with(set), 3, 1, kGroup, queue) {}
+  explicit Net(const std::function<void(Params::Network&)>& set = {}, uint64_t seed = 1,
+               int64_t steady_ms = 0)
+      : network(seed, with(set), steady_ms, 3, 1, kGroup, queue) {}
+
+  // Lets so much time pass; what arrives meanwhile is lost.
+  void pass(milliseconds time) {
+    queue.push(queue.now() + time, EventKind::kPhase, 0);
+    while (queue.pop().kind != EventKind::kPhase) {
+    }
+  }
 
   void send(uint64_t from, uint64_t to, uint64_t term, size_t entries = 0) {
     AppendRequest append;
@@ -169,6 +177,54 @@ TEST(SimNetworkTest, AHeavyTailTakesUpToTwentyTimesAsLong) {
   EXPECT_EQ(arrivals.size(), 1000u);
   EXPECT_GT(arrivals.back().at, VirtualTime(milliseconds(10)));
   EXPECT_LE(arrivals.back().at, VirtualTime(milliseconds(20)));
+}
+
+TEST(SimNetworkTest, GivenNoiseStrikesTheMessageThatItNames) {
+  NoiseEvent noise;
+  noise.set_from(1);
+  noise.set_to(2);
+  noise.set_effect(NoiseEvent::LOSE);
+  noise.set_at_us(5000);
+  noise.set_message(APPEND);
+  noise.set_ordinal(2);
+  Net net;
+  net.network.force({noise});
+  net.send(1, 2, 1, 1);  // too early
+  net.pass(milliseconds(5));
+  net.send(1, 3, 2, 1);  // on another link
+  net.send(1, 2, 3, 1);  // the first append
+  net.send(1, 2, 4);     // a heartbeat
+  net.send(1, 2, 5, 1);  // the second append
+  net.send(1, 2, 6, 1);
+  std::vector<uint64_t> arrived = net.terms();
+  std::sort(arrived.begin(), arrived.end());
+  EXPECT_EQ(arrived, (std::vector<uint64_t>{3, 4, 6}));
+  ASSERT_EQ(net.network.noise().size(), 1u);
+  EXPECT_EQ(net.network.noise_event(net.network.noise()[0]).SerializeAsString(),
+            noise.SerializeAsString());
+}
+
+TEST(SimNetworkTest, NoiseOfAClientNamesIt) {
+  Net net([](Params::Network& params) { params.set_heavy_tail_ppm(kAlways); });
+  for (uint64_t id = 1; id <= 20; ++id) net.answer_client(2, id);
+  ASSERT_FALSE(net.network.noise().empty());
+  const NoiseEvent named = net.network.noise_event(net.network.noise()[0]);
+  EXPECT_EQ(named.from(), 2);
+  EXPECT_FALSE(named.has_to());
+  EXPECT_TRUE(named.has_client());
+  EXPECT_EQ(named.client(), 0);
+}
+
+TEST(SimNetworkTest, SteadyDelaysOutlastWhatIsLeftOut) {
+  const auto last_arrival = [](int64_t steady_ms, uint64_t sent_before) {
+    Net net([](Params::Network& params) { params.set_latency_us_max(100'000); }, 1, steady_ms);
+    net.send_many(1, 2, sent_before);
+    net.pass(milliseconds(200));
+    net.send(1, 2, 99);
+    return net.arrivals().back();
+  };
+  EXPECT_EQ(last_arrival(10, 3), last_arrival(10, 4));
+  EXPECT_NE(last_arrival(0, 3), last_arrival(0, 4));
 }
 
 // ---- bandwidth

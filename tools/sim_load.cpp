@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 
 #include "tally_commit.h"
 #include "tools/sim_output.h"
@@ -82,6 +83,19 @@ std::string spec_of(const Loaded& loaded, uint64_t seed,
   sim::ScenarioPart culprit;
   const std::string error = sim::make_run_spec(loaded.scenario, seed, assignments, spec, &culprit);
   return error.empty() ? error : sim::place_of(culprit, loaded.places) + error;
+}
+
+bool may_write_file(const std::string& path) {
+  std::error_code ignored;
+  const bool is_there = fs::exists(path, ignored);
+  std::FILE* file = std::fopen(path.c_str(), "ab");
+  if (file == nullptr) {
+    fmt::print(stderr, "tallysim: {}: {}\n", path, std::strerror(errno));
+    return false;
+  }
+  std::fclose(file);
+  if (!is_there) fs::remove(path, ignored);
+  return true;
 }
 
 bool write_text_file(const std::string& path, std::string_view text) {

@@ -38,6 +38,8 @@ std::string spec_of(const Loaded& loaded, uint64_t seed,
 // scenarios/ of the working directory, else of the tree this program was built from.
 std::filesystem::path scenario_directory();
 
+// Tries, and leaves no new file behind. False when it cannot be written; stderr says why.
+bool may_write_file(const std::string& path);
 // False when it cannot be written; stderr says why.
 bool write_text_file(const std::string& path, std::string_view text);
 

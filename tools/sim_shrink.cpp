@@ -124,6 +124,8 @@ int shrink_command(const ShrinkOptions& options) {
   error = spec_of(loaded, seed, options.assignments, spec);
   if (!error.empty()) return usage_error(error);
 
+  // Known before the work rather than after it.
+  if (!may_write_file(options.out)) return kExitEnvironment;
   Progress progress;
   const auto until = WallClock::now() + std::chrono::nanoseconds(options.wall_ns_max);
   sim::ShrinkHooks hooks;

@@ -10,7 +10,7 @@ Each bug is a patch, tests/bugs/NAME.patch, headed by what it does:
 
 Any of the oracles may fire first. Args, if there is such a line, is for the sweep.
 
-The first failing seed is shrunk to a story (build/bugs/out/NAME/NAME.txtpb).
+The first failing seed of each range is shrunk to a story (build/bugs/out/NAME/NAME-SEED.txtpb).
 
 With --stories nothing is swept: each story of scenarios/ runs under the bugs that it says it
 catches, and must fail under each.
@@ -203,7 +203,7 @@ def catch(program, bug, first, last, jobs, out):
 
 def shrink(program, bug, seed, out):
     """The failing seed made small: its size, and what that took. None: it does not shrink."""
-    story = out / f"{bug.name}.txtpb"
+    story = out / f"{bug.name}-{seed}.txtpb"
     lines = call([program, "shrink", "--seed", str(seed), "--out", story, "--json",
                   *bug.arguments])
     if not lines:
@@ -212,6 +212,19 @@ def shrink(program, bug, seed, out):
     return {**{name: line["after"][name] for name in ("faults", "nodes", "ops", "events")},
             "cpu_ns": line["cpu_ns"], "before": line["before"], "minimal": line["minimal"],
             "fingerprint": line["fingerprint"], "story": str(story.relative_to(TOP))}
+
+
+def median_of(shrunk):
+    """Of several shrunken seeds: the medians of all sizes, and the story of the first."""
+    if not shrunk:
+        return None
+    middle = dict(shrunk[0], of=len(shrunk))
+    for name in ("faults", "nodes", "ops", "events", "cpu_ns"):
+        middle[name] = round(statistics.median(one[name] for one in shrunk))
+    middle["before"] = {name: round(statistics.median(one["before"][name] for one in shrunk))
+                        for name in shrunk[0]["before"]}
+    middle["minimal"] = all(one["minimal"] for one in shrunk)
+    return middle
 
 
 def measure(bug, arguments):
@@ -240,7 +253,9 @@ def measure(bug, arguments):
             report["replay"] = shlex.join([str(program.relative_to(TOP)), "run", "--seed",
                                            str(shown["seed"]), *bug.arguments])
             if arguments.shrink:
-                report["shrunk"] = shrink(program, bug, shown["seed"], WORK / "out" / bug.name)
+                out = WORK / "out" / bug.name
+                each = [shrink(program, bug, one["seed"], out) for one in catches if one["caught"]]
+                report["shrunk"] = median_of([one for one in each if one])
         if arguments.ranges > 1:
             report["ranges"] = catches
         unexpected = sorted({one["oracle"] for one in catches
@@ -303,10 +318,12 @@ def print_report(report):
         print(f"    {report['replay']}")
     if report["shrunk"]:
         after, before = report["shrunk"], report["shrunk"]["before"]
-        print("    shrunk: " + ", ".join(f"{before[name]} -> {after[name]} {what}" for name, what in
-                                         (("faults", "faults"), ("nodes", "nodes"),
-                                          ("ops", "operations"), ("events", "events")))
-              + f" in {after['cpu_ns'] / 1e9:.1f} s: {after['story']}")
+        of = f" (medians of {after['of']} seeds)" if after["of"] > 1 else ""
+        sizes = ", ".join(f"{before[name]} -> {after[name]} {what}" for name, what in
+                          (("faults", "faults"), ("nodes", "nodes"), ("ops", "operations"),
+                           ("events", "events")))
+        print(f"    shrunk{of}: {sizes}"
+              f" in {after['cpu_ns'] / 1e9:.1f} s: {after['story']}")
     for one in report.get("ranges", ()):
         seed = one["seed"] if one["caught"] else "none"
         print(f"    seed {seed}: {one['oracle']}, {one['seeds']} seeds, "
@@ -328,7 +345,8 @@ def parse_arguments():
     parser.add_argument("--smoke", action="store_true", help="the ten that check runs")
     parser.add_argument("--seeds", type=seed_range, default=(1, 3000), metavar="A..B")
     parser.add_argument("--ranges", type=int, default=1, metavar="K",
-                        help="sweep K ranges of that length one after the other; report medians")
+                        help="sweep K ranges of that length one after the other, shrink the first "
+                             "failure of each; report medians")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="J")
     parser.add_argument("--stories", action="store_true",
                         help="instead of sweeping, run the stories that say they catch a bug")
