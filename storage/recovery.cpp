@@ -79,6 +79,7 @@ class LogRecovery {
     uint64_t offset = 0;
     std::string reason;
     std::optional<LogIndex> index;  // of the first entry that it may touch, when that was known
+    std::string stray;              // a file that may have come here by mistake; or empty
   };
 
   // Each step returns false when it has reached the verdict.
@@ -102,7 +103,8 @@ class LogRecovery {
   void collect_claims(const SegmentFile& file, uint64_t from);
   void cut(const SegmentFile& file, uint64_t offset, uint64_t bytes);
   static std::string missing_before(const SegmentFile& file);
-  bool damaged(std::string_view file, uint64_t offset, std::string_view reason);
+  bool damaged(std::string_view file, uint64_t offset, std::string_view reason,
+               std::string_view stray = {});
   bool refused(std::string reason);
 
   Disk& disk_;
@@ -194,7 +196,12 @@ void LogRecovery::prepare_repair(LogTail& tail) {
   result_.entries.clear();
   result_.repairing = !lost && newest_ > LogPosition{};
   if (!result_.repairing) {
-    result_.message += fmt::format("; term and vote are lost with it: {}", kWiped);
+    if (!damage_.stray.empty()) {
+      result_.message += fmt::format(
+          "; if {} is no file of this log, move it away and start again. Else", damage_.stray);
+    }
+    result_.message += fmt::format("{} term and vote are lost with it: {}",
+                                   damage_.stray.empty() ? ";" : "", kWiped);
     return;
   }
   result_.message += fmt::format("; {}", kRepaired);
@@ -205,11 +212,12 @@ void LogRecovery::prepare_repair(LogTail& tail) {
   first_ = files_.size();
 }
 
-bool LogRecovery::damaged(std::string_view file, uint64_t offset, std::string_view reason) {
+bool LogRecovery::damaged(std::string_view file, uint64_t offset, std::string_view reason,
+                          std::string_view stray) {
   if (result_.outcome == Recovered::Outcome::kDamaged) return false;  // the first one is told
   result_.outcome = Recovered::Outcome::kDamaged;
   result_.torn_bytes = 0;
-  damage_ = {std::string(file), offset, std::string(reason), std::nullopt};
+  damage_ = {std::string(file), offset, std::string(reason), std::nullopt, std::string(stray)};
   if (replaying_) damage_.index = last_.index + 1;
   return false;
 }
@@ -273,7 +281,7 @@ bool LogRecovery::read_header(SegmentFile& file) {
   read_range(file, std::min<uint64_t>(kHeaderReadBytes, file.size));
   if (file.size < kSegmentBytesMin) {
     file.shortened = true;
-    return damaged(file.name, file.size, "the file has become shorter than any segment");
+    return damaged(file.name, file.size, "the file is shorter than any segment", file.name);
   }
   RecordView record;
   size_t consumed = 0;
@@ -335,14 +343,14 @@ bool LogRecovery::check_chain() {
   for (size_t i = first_; i < files_.size(); ++i) {
     const SegmentFile& file = files_[i];
     if (file.number != expected_number) {
-      return damaged(segment_name(expected_number), 0, missing_before(file));
+      return damaged(segment_name(expected_number), 0, missing_before(file), file.name);
     }
     ++expected_number;
   }
   const bool begun = std::any_of(files_.begin(), files_.end(),
                                  [](const SegmentFile& file) { return file.started; });
   if (!begun && !files_.empty() && files_.front().number != 1) {
-    return damaged(segment_name(1), 0, missing_before(files_.front()));
+    return damaged(segment_name(1), 0, missing_before(files_.front()), files_.front().name);
   }
   uint64_t previous = 0;
   for (size_t i = first_; i < files_.size(); ++i) {
@@ -365,10 +373,8 @@ bool LogRecovery::check_chain() {
 }
 
 std::string LogRecovery::missing_before(const SegmentFile& file) {
-  return fmt::format(
-      "the segment is missing, and {} is there{}. If that is no file of this log, move it away and "
-      "start again; else bring back what is missing before it",
-      file.name, file.started ? "" : ", which holds no segment");
+  return fmt::format("the segment is missing, and {} is there{}", file.name,
+                     file.started ? "" : ", which holds no segment");
 }
 
 // The log that counts is the last one that was begun.

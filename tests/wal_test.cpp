@@ -529,14 +529,19 @@ TEST_F(WalDamage, AStrayFileIsNamedAndWhatToDoAboutIt) {
   const Recovered recovered = node.start();
   EXPECT_EQ(recovered.outcome, Outcome::kDamaged);
   EXPECT_FALSE(recovered.repairing) << "there may have been a newer term";
-  EXPECT_NE(recovered.message.find(stray + " is there, which holds no segment. If that is no file "
-                                           "of this log, move it away and start again"),
+  EXPECT_NE(recovered.message.find(
+                "is missing, and wal-ffffffffffffffff is there, which holds no segment; if "
+                "wal-ffffffffffffffff is no file of this log, move it away and start again. Else "
+                "term and vote are lost with it: this counts as a wiped disk"),
             std::string::npos)
       << recovered.message;
   EXPECT_NE(recovered.message.find(fmt::format("at index {}", kEntryCount + 1)), std::string::npos)
       << recovered.message;
   node.world.disk.rename(stray, "elsewhere", 0);
   EXPECT_EQ(node.start().outcome, Outcome::kWhole);
+  node.world.poke_new(stray, "x");
+  EXPECT_NE(node.start().message.find("shorter than any segment; if wal-ffffffffffffffff is no"),
+            std::string::npos);
 }
 
 // ---- Repair
@@ -570,6 +575,18 @@ TEST_F(WalDamage, ADamagedLogBeginsAnewAndIsWholeWhenItIsToldSo) {
   EXPECT_EQ(recovered.hard_state, last);
   ASSERT_TRUE(node.write({entry(21, 20, "next")}));
   EXPECT_EQ(node.restart().entries.size(), 21u);
+}
+
+// The header that begins the repair says nothing of the log before it.
+TEST_F(WalDamage, OfALogThatIsBeingReplacedNoIndexIsNamed) {
+  node.world.flip(segment_name(1), ends_in(1)[1] + 20, 1);
+  ASSERT_TRUE(node.start().repairing);
+  ASSERT_TRUE(node.write(HardState{Term(20), NodeId(2)}));
+  node.world.disk.truncate(segment_name(1), 0, 0);
+  const Recovered recovered = node.restart();
+  EXPECT_TRUE(recovered.message.starts_with(
+      "wal-0000000000000001 offset 0, at an index that is not known: the file is shorter"))
+      << recovered.message;
 }
 
 TEST_F(WalDamage, DamageDuringARepairBeginsAnother) {
