@@ -582,10 +582,10 @@ TEST_F(WalDamage, OfALogThatIsBeingReplacedNoIndexIsNamed) {
   node.world.flip(segment_name(1), ends_in(1)[1] + 20, 1);
   ASSERT_TRUE(node.start().repairing);
   ASSERT_TRUE(node.write(HardState{Term(20), NodeId(2)}));
-  node.world.disk.truncate(segment_name(1), 0, 0);
-  const Recovered recovered = node.restart();
+  node.world.disk.truncate(segment_name(2), 0, 0);
+  const Recovered recovered = node.start();
   EXPECT_TRUE(recovered.message.starts_with(
-      "wal-0000000000000001 offset 0, at an index that is not known: the file is shorter"))
+      "wal-0000000000000002 offset 0, at an index that is not known: the file is shorter"))
       << recovered.message;
 }
 
