@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -43,24 +44,26 @@ def free_ports(count):
 
 class Cluster:
     def __init__(self, binaries, nodes=3, proxied=False, flags=(), environment=None,
-                 forgetful=None, wired=False, small_disks=False, entry=()):
+                 forgetful=None, wired=False, small_disks=False, entry=(), redis=False,
+                 within=None):
         self.binaries = pathlib.Path(binaries)
         self.ids = list(range(1, nodes + 1))
         self.flags = list(flags)
         self.entry = list(entry)  # what the command of a node begins with
         self.forgetful = forgetful  # the power-loss layer, when one is wanted
         self.environment = dict(os.environ, **(environment or {}))
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="tally-cluster-"))
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="tally-cluster-", dir=within))
         self.wires = Wires(self.ids) if wired else None
         self.disks = {}
         if small_disks:
             self.disks = {node: SmallDisk(self.home, node) for node in self.ids}
         pairs = [(a, b) for a in self.ids for b in self.ids if a != b] if proxied else []
-        ports = free_ports(2 * nodes + 1 + len(pairs))
+        ports = free_ports(3 * nodes + 1 + len(pairs))
         self.ports = dict(zip(self.ids, ports))
         self.metrics_ports = dict(zip(self.ids, ports[nodes:]))
-        self.control_port = ports[2 * nodes]
-        self.links = dict(zip(pairs, ports[2 * nodes + 1:]))
+        self.redis_ports = dict(zip(self.ids, ports[2 * nodes:])) if redis else {}
+        self.control_port = ports[3 * nodes]
+        self.links = dict(zip(pairs, ports[3 * nodes + 1:]))
         self.processes = {}
         self.log_began = {}  # how long its log was when the node was last started
         self.proxy_process = None
@@ -82,9 +85,10 @@ class Cluster:
             disk.close()
         if self.wires:
             self.wires.close()
-        if kind is not None:
+        if kind is not None and issubclass(kind, Exception):
             for node in self.ids:
-                print(f"---- node {node} said at last:\n{self.log(node)[-3000:]}")
+                print(f"---- node {node} said at last:\n{self.log(node)[-3000:]}",
+                      file=sys.stderr)
         shutil.rmtree(self.home, ignore_errors=True)
 
     # ---- Processes
@@ -116,10 +120,13 @@ class Cluster:
 
     def command(self, node, *more):
         entry = self.wires.entry(node) if self.wires else []
+        redis = []
+        if self.redis_ports:
+            redis = ["--redis-listen", f"{self.host(node)}:{self.redis_ports[node]}"]
         return [*entry, *self.entry, str(self.binaries / "tallyd"), "--id", str(node), "--data",
                 str(self.data(node)), "--peers", self.peers(node), "--bootstrap",
-                "--metrics-listen", f"{self.host(node)}:{self.metrics_ports[node]}", *self.flags,
-                *more]
+                "--metrics-listen", f"{self.host(node)}:{self.metrics_ports[node]}", *redis,
+                *self.flags, *more]
 
     def start(self, node, *more):
         expect(node not in self.processes, f"node {node} runs already")
