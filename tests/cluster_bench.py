@@ -1,103 +1,317 @@
 #!/usr/bin/env python3
-"""Measures a real cluster of three on loopback: increments per second and latencies by how many
-are outstanding, beside what the machine can do at best, and how long the service is gone when its
-leader is killed.
+"""Compares three durable nodes of Tally with what else there is: one redis-server that syncs each
+increment, three nodes of etcd, and what the machine can do at best. All on loopback, on the cores
+that the loads use as well.
 
-    python3 tests/cluster_bench.py BIN_DIR [--seconds 5] [--kills 20]
+    ./dev bench [--quick] [--rounds 5] [--seconds 2]
 
-`./dev bench` runs it. Figures of one run belong together; machines differ, and so do hours.
+Each round starts all systems anew and takes each load once, Tally and Redis
+by turns; the table on stdout has medians of all rounds. Figures of one run belong together:
+machines differ, and so do hours.
 """
 
 import argparse
-import json
+import contextlib
 import os
 import pathlib
+import re
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from cluster import Cluster, Failure, expect  # noqa: E402  (found beside this file)
+import bench_loads as loads  # noqa: E402  (found beside this file)
+from bench_systems import Etcd, Redis, Tally  # noqa: E402
+from bench_table import Goal, number, spread, table  # noqa: E402
+from cluster import Failure, expect  # noqa: E402
 
-TICKS = os.sysconf("SC_CLK_TCK")
+# (connections, pipeline) of redis-benchmark INCR.
+LEVELS = [(1, 1), (16, 1), (64, 1), (256, 1), (1, 16), (16, 16), (64, 16), (256, 16)]
+GET_CONNECTIONS = 64
+# Outstanding at etcd, and (clients, operations of each) in Tally's own protocol: one, and four of
+# which each has what a session can have at most. More connections than four make etcd slower.
+NATIVE = {1: (1, 1), 64: (4, 16), 256: (4, 63)}
+OVERLOAD_CLIENTS = 256
 
-
-def cpu_seconds(process):
-    words = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(words[11]) + int(words[12])) / TICKS
-
-
-def measure(cluster, outstanding, seconds):
-    """One level: `outstanding` increments in flight, at most 16 for each client."""
-    clients = max(1, outstanding // 16) if outstanding > 16 else outstanding
-    syncs = {node["id"]: node["syncs"] for node in cluster.status()}
-    cpu = sum(cpu_seconds(process) for process in cluster.processes.values())
-    done = json.loads(cluster.ctl("--json", "bench", "--clients", str(clients), "--pipeline",
-                                  str(outstanding // clients), "--seconds", str(seconds)).stdout)
-    cpu = sum(cpu_seconds(process) for process in cluster.processes.values()) - cpu
-    leader = cluster.wait_leader()
-    after = {node["id"]: node["syncs"] for node in cluster.status()}
-    return {"outstanding": outstanding, "per_second": done["ok_per_second"],
-            "p50_us": done["p50_us"], "p99_us": done["p99_us"], "p999_us": done["p999_us"],
-            "leader_syncs_per_second": round((after[leader] - syncs[leader]) / seconds),
-            "cpu_s_per_million": round(cpu / done["ok"] * 1e6, 2)}
+SPEAKS = False  # DEV
+TALLY, FOLLOWER, REDIS, ETCD = "tally x3", "tally follower", "redis x1", "etcd x3"
 
 
-def failovers(binaries, kills):
-    """Seconds from the kill of the leader to the next increment through a survivor."""
-    times = []
-    with Cluster(binaries) as cluster:
-        cluster.wait_leader()
-        value = 0
-        for _ in range(kills):
-            cluster.wait_equal()
-            leader = cluster.wait_leader()
-            survivors = ",".join(f"{node}=127.0.0.1:{cluster.ports[node]}"
-                                 for node in cluster.ids if node != leader)
-            value = int(cluster.ctl("inc", "hits").stdout)
-            began = time.monotonic()
-            cluster.kill(leader)
-            expect(int(cluster.ctl("inc", "hits", peers=survivors).stdout) == value + 1,
-                   "an increment was lost or counted twice")
-            times.append(time.monotonic() - began)
-            cluster.start(leader)
-    return times
+def incr(connections, pipeline):
+    each = f", {pipeline} each" if pipeline > 1 else ""
+    return f"INCR, {connections} connection{'s' if connections > 1 else ''}{each}"
+
+
+GET = f"GET, {GET_CONNECTIONS} connections"
+
+
+def native(outstanding):
+    clients, pipeline = NATIVE[outstanding]
+    return f"own protocol, {clients} x {pipeline}"
+
+
+def put(outstanding):
+    return f"put, {outstanding} outstanding"
+
+
+def order():
+    rows = [(incr(*level), system) for level in LEVELS for system in (TALLY, REDIS)]
+    rows += [(GET, system) for system in (TALLY, FOLLOWER, REDIS)]
+    rows += [(native(outstanding), TALLY) for outstanding in NATIVE]
+    return rows + [(put(outstanding), ETCD) for outstanding in NATIVE]
+
+
+def ratio(row, other):
+    """Operations per second of one over those of the other."""
+    return lambda results, at: results[row][at].per_second / results[other][at].per_second
+
+
+def over_floor(row, sync):
+    """p50 over that of a sync and a round trip, measured just before."""
+    def figure(results, at):
+        floor = results["floors"][at]
+        return results[row][at].p50_us / (floor[sync]["p50_us"] + floor["round_trip"]["p50_us"])
+    return figure
+
+
+def cpu(row, bound):
+    return Goal(row, lambda results, at: results[row][at].cpu_s_per_million, "CPU s/million",
+                "<=", bound)
+
+
+def goals():
+    """What is to be reached, and what is told beside it."""
+    found = []
+    least = {(64, 1): 0.8, (256, 1): 0.85, (16, 16): 0.8}
+    most_cpu = {(64, 1): 13, (256, 1): 13, (16, 16): 5.5}
+    for level in LEVELS:
+        row = (incr(*level), TALLY)
+        bound = (">=", least[level]) if level in least else ()
+        found.append(Goal(row, ratio(row, (incr(*level), REDIS)), "x redis", *bound))
+        if level in most_cpu:
+            found.append(cpu(row, most_cpu[level]))
+    for system in (TALLY, FOLLOWER):
+        found.append(Goal((GET, system), ratio((GET, system), (GET, REDIS)), "x redis"))
+    one, some, most = ((native(outstanding), TALLY) for outstanding in NATIVE)
+    found.append(Goal(one, over_floor(one, "sync_three"), "x p50 of floor, 3 writers", "<=", 1.6))
+    found.append(Goal(one, over_floor(one, "sync_one"), "x p50 of floor, 1 writer"))
+    found.append(Goal(one, ratio(one, (put(1), ETCD)), "x etcd"))
+    found.append(Goal(some, ratio(some, (put(64), ETCD)), "x etcd", ">=", 5))
+    found.append(Goal(most, ratio(most, (put(256), ETCD)), "x etcd", ">=", 5))
+    found.append(Goal(most, ratio(most, (incr(256, 1), REDIS)), "x redis at 256", ">=", 2.6))
+    found.append(cpu(most, 8))
+    return found
+
+
+class Bench:
+    def __init__(self, arguments, home):
+        self.arguments = arguments
+        self.binaries = arguments.binaries
+        self.home = home
+        self.results = {}  # by (load, system), a run for each round; "floors" as well
+        self.missing = []  # what could not be measured, and why
+        self.has_redis = shutil.which("redis-server") and shutil.which("redis-benchmark")
+        self.has_etcd = shutil.which("etcd") and (self.binaries / "etcd_bench").exists()
+        if not self.has_redis:
+            self.missing.append("redis and its protocol: redis-server or redis-tools is not there")
+        if not self.has_etcd:
+            self.missing.append("etcd: etcd-server is not there, or gRPC to build its load with")
+        self.redis_loads = {level: loads.RedisBenchmark("incr", *level) for level in LEVELS}
+        self.get_load = loads.RedisBenchmark("get", GET_CONNECTIONS, 1)
+        self.round = 0
+
+    def say(self, what):
+        if sys.stderr.isatty():
+            total = self.arguments.rounds
+            print(f"\r\033[Kround {self.round + 1} of {total}: {what}" if what else "\r\033[K",
+                  end="", file=sys.stderr, flush=True)
+
+    def take(self, row, system, load):
+        self.say(f"{row[0]}: {row[1]}")
+        self.results.setdefault(row, []).append(loads.measure(system, load))
+
+    # ---- One round
+
+    def run_round(self):
+        with contextlib.ExitStack() as stack:
+            self.say("starting")
+            tally = stack.enter_context(Tally(self.binaries, self.home, redis=SPEAKS))
+            if self.has_redis:
+                redis = stack.enter_context(Redis(self.home))
+                for level in LEVELS:
+                    # Who begins changes from round to round.
+                    both = [(TALLY, tally), (REDIS, redis)][::-1 if self.round % 2 else 1]
+                    for name, system in both if SPEAKS else both[:0] + [(REDIS, redis)]:
+                        self.take_redis(incr(*level), name, system, system.redis_port(),
+                                        self.redis_loads[level])
+                for name, system, port in (((TALLY, tally, tally.redis_port()),
+                                           (REDIS, redis, redis.redis_port()),
+                                           (FOLLOWER, tally, tally.follower_redis_port())) if SPEAKS else ((REDIS, redis, redis.redis_port()),)):
+                    self.take_redis(GET, name, system, port, self.get_load)
+            self.say("floors")
+            self.results.setdefault("floors", []).append(
+                loads.floors(self.binaries, self.home, 500 * self.arguments.seconds))
+            for outstanding, (clients, pipeline) in NATIVE.items():
+                self.take((native(outstanding), TALLY), tally,
+                          lambda: loads.native(tally.cluster, clients, pipeline,
+                                               self.arguments.seconds))
+        if self.has_etcd:
+            self.say("starting etcd")
+            with Etcd(self.home) as etcd:
+                for outstanding in NATIVE:
+                    self.take((put(outstanding), ETCD), etcd,
+                              lambda: loads.etcd_puts(self.binaries, etcd, min(4, outstanding),
+                                                      outstanding, self.arguments.seconds))
+
+    def take_redis(self, load, name, system, port, benchmark):
+        self.say(f"{load}: {name}")
+        benchmark.prepare(name, port)
+        self.take((load, name), system,
+                  lambda: benchmark.run_for(name, port, self.arguments.seconds))
+
+    # ---- Once
+
+    def overload(self):
+        """Twice of what four connections brought, begun whatever the answers take."""
+        seconds = self.arguments.overload_seconds
+        sustained = statistics.median(run.per_second for run in self.results[native(256), TALLY])
+        rate = round(2 * sustained)
+        places = OVERLOAD_CLIENTS * NATIVE[256][1]
+        self.say(f"overload for {seconds} s")
+        with Tally(self.binaries, self.home, redis=False) as tally:
+            terms = {node["term"] for node in tally.cluster.status()}
+            tally.forget_peaks()
+            done = loads.tallyctl_bench(tally.cluster, OVERLOAD_CLIENTS, NATIVE[256][1], seconds,
+                                        "--rate", str(rate))
+            same_term = terms == {node["term"] for node in tally.cluster.status()}
+            answers = tally.answers()
+            megabytes = tally.peak_megabytes()
+        refused = lambda counts: ", ".join(  # noqa: E731
+            f"{counts[outcome]:,} {outcome}" for outcome in ("not_applied", "unknown", "rejected"))
+        return (f"overload, {rate:,} per second asked for {seconds} s, twice of what "
+                f"{native(256)} brought, {places:,} outstanding at most: "
+                f"{number(done['begun_per_second'])} begun and {number(done['ok_per_second'])} "
+                f"done per second, since due: p50 {done['p50_us'] / 1000:.0f} ms, "
+                f"p99 {done['p99_us'] / 1000:.0f} ms; nodes answered {refused(answers)}, which "
+                f"clients try again, and in the end had {refused(done)}; {megabytes:.0f} MB; "
+                f"{'no election' if same_term else 'AN ELECTION'}")
+
+    def failovers(self):
+        """From the kill of the leader to the next increment through a survivor."""
+        times = []
+        with Tally(self.binaries, self.home, redis=False) as tally:
+            cluster = tally.cluster
+            for count in range(self.arguments.kills):
+                self.say(f"kill -9 of the leader, {count + 1} of {self.arguments.kills}")
+                cluster.wait_equal()
+                leader = cluster.wait_leader()
+                survivors = ",".join(f"{node}={cluster.address(node)}"
+                                     for node in cluster.ids if node != leader)
+                value = int(cluster.ctl("inc", "hits").stdout)
+                began = time.monotonic()
+                cluster.kill(leader)
+                expect(int(cluster.ctl("inc", "hits", peers=survivors).stdout) == value + 1,
+                       "an increment was lost or counted twice")
+                times.append(time.monotonic() - began)
+                cluster.start(leader)
+        return ("kill -9 of the leader, election timeout 1000 ms: next increment after "
+                f"{statistics.median(times) * 1000:.0f} ms (median of {len(times)}), at most "
+                f"{max(times) * 1000:.0f} ms")
+
+    def run(self):
+        for self.round in range(self.arguments.rounds):
+            if not sys.stderr.isatty():
+                print(f"round {self.round + 1} of {self.arguments.rounds}", file=sys.stderr)
+            self.run_round()
+        once = [self.overload(), self.failovers()]
+        self.say("")
+        return "\n".join(table(order(), self.results, goals()) + [""] + self.legend() + once)
+
+    # ---- The words below the table
+
+    def legend(self):
+        rounds, seconds = self.arguments.rounds, self.arguments.seconds
+        runs = (f"medians of {rounds} runs of {seconds} s each, by turns; ratios within a round"
+                if rounds > 1 else f"one run of {seconds} s each, no medians")
+        lines = [f"{runs}; servers and loads on the same {os.cpu_count()} cores, all data on "
+                 f"{file_system(self.home)}; MB: peak of the largest node"]
+        if self.has_redis:
+            lines.append(f"redis: {version('redis-server')}, --appendonly yes --appendfsync always "
+                         "--save ''; it does not tell its syncs; with 16 each in a pipeline the "
+                         "latency is that of all 16")
+        if self.has_etcd:
+            lines.append(f"etcd: {version('etcd')}, asked at its leader over gRPC, by 1 or 4 "
+                         "connections")
+        lines += [f"not measured: {each}" for each in self.missing]
+        floors = []
+        for what, title in (("sync_one", "fdatasync of 4 KiB over zeros"),
+                            ("sync_three", "the same by three writers at once"),
+                            ("round_trip", "64 bytes over loopback and back")):
+            p50s = [floor[what]["p50_us"] for floor in self.results["floors"]]
+            floors.append(f"{title} {statistics.median(p50s):.0f} us ({spread(p50s)})")
+        return lines + [f"floors, p50: {'; '.join(floors)}"]
+
+
+def version(program):
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return f"{program} {re.search(r'[0-9]+(?:[.][0-9]+)+', done.stdout).group()}"
+
+
+def file_system(path):
+    done = subprocess.run(["df", "--output=fstype", path], capture_output=True, text=True,
+                          check=False)
+    return done.stdout.split()[-1]
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.split("\n\n", 1)[0])
+    build = pathlib.Path(__file__).resolve().parent.parent / "build" / "release"
+    parser.add_argument("--binaries", type=pathlib.Path, metavar="DIR", default=build / "bin",
+                        help="the programs [build/release/bin]")
+    parser.add_argument("--quick", action="store_true", help="one round, for about a minute")
+    for flag, default, what in (("--rounds", 5, "how often each load is taken"),
+                                ("--seconds", 2, "of each load in each round"),
+                                ("--overload-seconds", 15, "of twice what the cluster sustains"),
+                                ("--kills", 5, "of the leader")):
+        parser.add_argument(flag, type=int, default=default, metavar="N",
+                            help=f"{what} [{default}]")
+    parser.add_argument("--data", type=pathlib.Path, metavar="DIR", default=build,
+                        help="where all systems keep their data [build/release]")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds = arguments.seconds = arguments.kills = 1
+        arguments.overload_seconds = 3
+    for name in ("rounds", "seconds", "overload_seconds", "kills"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is at least 1")
+    arguments.binaries = arguments.binaries.resolve()
+    return arguments
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("binaries", metavar="BIN_DIR", type=pathlib.Path)
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--kills", type=int, default=20)
-    arguments = parser.parse_args()
+    arguments = parse_arguments()
+
+    def stop(*_signal):
+        # Once: what is cleaned up then is not to be interrupted again.
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, stop)
     try:
-        with Cluster(arguments.binaries) as cluster:
-            cluster.wait_leader()
-            floors = json.loads(subprocess.run(
-                [str(arguments.binaries / "floor_bench"), str(cluster.home)],
-                capture_output=True, text=True, check=True).stdout)
-            print("floors of this machine: "
-                  f"fdatasync by one writer {floors['sync_one']['per_second']}/s "
-                  f"(p50 {floors['sync_one']['p50_us']} us), "
-                  f"by three at once {floors['sync_three']['per_second']}/s "
-                  f"(p50 {floors['sync_three']['p50_us']} us), "
-                  f"loopback round trip p50 {floors['round_trip']['p50_us']} us")
-            print("outstanding  increments/s   p50 us   p99 us  p99.9 us  leader's syncs/s  "
-                  "server CPU s per million")
-            for outstanding in (1, 16, 64, 256):
-                row = measure(cluster, outstanding, arguments.seconds)
-                print(f"{row['outstanding']:>11}  {row['per_second']:>12} {row['p50_us']:>8.0f} "
-                      f"{row['p99_us']:>8.0f} {row['p999_us']:>9.0f} "
-                      f"{row['leader_syncs_per_second']:>17} {row['cpu_s_per_million']:>25}",
-                      flush=True)
-        times = failovers(arguments.binaries, arguments.kills)
-        print(f"kill -9 of the leader, election timeout 1000 ms: next increment after "
-              f"{statistics.median(times) * 1000:.0f} ms (median of {len(times)}), at most "
-              f"{max(times) * 1000:.0f} ms")
-    except Failure as failure:
-        print(f"cluster_bench: {failure}", file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=arguments.data.resolve()) as home:
+            print(Bench(arguments, pathlib.Path(home)).run())
+    except (Failure, OSError, subprocess.TimeoutExpired) as failure:
+        print(f"\n./dev bench: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the servers are stopped, their data is removed", file=sys.stderr)
+        return 130
     return 0
 
 
