@@ -37,7 +37,6 @@ GET_CONNECTIONS = 64
 NATIVE = {1: (1, 1), 64: (4, 16), 256: (4, 63)}
 OVERLOAD_CLIENTS = 256
 
-SPEAKS = False  # DEV
 TALLY, FOLLOWER, REDIS, ETCD = "tally x3", "tally follower", "redis x1", "etcd x3"
 
 
@@ -139,18 +138,18 @@ class Bench:
     def run_round(self):
         with contextlib.ExitStack() as stack:
             self.say("starting")
-            tally = stack.enter_context(Tally(self.binaries, self.home, redis=SPEAKS))
+            tally = stack.enter_context(Tally(self.binaries, self.home, redis=bool(self.has_redis)))
             if self.has_redis:
                 redis = stack.enter_context(Redis(self.home))
                 for level in LEVELS:
                     # Who begins changes from round to round.
                     both = [(TALLY, tally), (REDIS, redis)][::-1 if self.round % 2 else 1]
-                    for name, system in both if SPEAKS else both[:0] + [(REDIS, redis)]:
+                    for name, system in both:
                         self.take_redis(incr(*level), name, system, system.redis_port(),
                                         self.redis_loads[level])
-                for name, system, port in (((TALLY, tally, tally.redis_port()),
+                for name, system, port in ((TALLY, tally, tally.redis_port()),
                                            (REDIS, redis, redis.redis_port()),
-                                           (FOLLOWER, tally, tally.follower_redis_port())) if SPEAKS else ((REDIS, redis, redis.redis_port()),)):
+                                           (FOLLOWER, tally, tally.follower_redis_port())):
                     self.take_redis(GET, name, system, port, self.get_load)
             self.say("floors")
             self.results.setdefault("floors", []).append(
@@ -268,7 +267,8 @@ def file_system(path):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__.split("\n\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="./dev bench",
+                                     description=__doc__.split("\n\n", 1)[0])
     build = pathlib.Path(__file__).resolve().parent.parent / "build" / "release"
     parser.add_argument("--binaries", type=pathlib.Path, metavar="DIR", default=build / "bin",
                         help="the programs [build/release/bin]")
@@ -303,8 +303,9 @@ def main():
 
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, stop)
+    data = arguments.data.resolve()
     try:
-        with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=arguments.data.resolve()) as home:
+        with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=data) as home:
             print(Bench(arguments, pathlib.Path(home)).run())
     except (Failure, OSError, subprocess.TimeoutExpired) as failure:
         print(f"\n./dev bench: {failure}", file=sys.stderr)
