@@ -18,7 +18,7 @@ constexpr uint64_t kBackoffDoublingsMax = 4;
 
 Client::Client(const ClientConfig& config) : config_(config) {
   CHECK(!config_.nodes.empty());
-  CHECK(config_.operations_max > 0 && config_.operations_max < kSessionWindow);
+  CHECK(config_.operations_max > 0 && config_.operations_max <= kSessionWindow);
   node_ = scale(draw(config_.seed, 0), config_.nodes.size());
   prefer(config_.first);
 }

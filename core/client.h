@@ -33,7 +33,7 @@ struct ClientConfig {
   // its session expired may have to end as unknown. Well below the servers' SessionLimits.timeout.
   Duration session_idle_max = std::chrono::minutes(5);
   bool forward = true;          // let nodes pass requests on; otherwise follow redirects
-  uint64_t operations_max = 8;  // in flight at once; below kSessionWindow
+  uint64_t operations_max = 8;  // in flight at once; at most kSessionWindow
 };
 
 class Client {

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/state_machine.h"
+
 namespace tally {
 namespace {
 
@@ -103,6 +105,23 @@ TEST_F(ClientTest, OneSessionIsOpenedForTheFirstIncrements) {
   EXPECT_EQ(increment_in(first).sequence, 1u);
   EXPECT_EQ(increment_in(second).sequence, 2u);
   EXPECT_NE(first.request.request_id, second.request.request_id);
+}
+
+TEST_F(ClientTest, AFullWindowHasRoomOnceItsOldestIncrementIsDone) {
+  config_.operations_max = kSessionWindow;
+  client_.emplace(config_);
+  increment(1);
+  open_session();
+  std::vector<Client::Send> sends{take_send()};
+  for (uint64_t id = 2; id <= kSessionWindow; ++id) sends.push_back(sent_increment(id));
+  EXPECT_FALSE(client_->has_room());
+  for (size_t i = 1; i < sends.size(); ++i) answer(sends[i], Outcome::kOk);
+  EXPECT_EQ(client_->open_count(), 1u);
+  EXPECT_FALSE(client_->has_room());
+  answer(sends[0], Outcome::kOk);
+  EXPECT_TRUE(client_->has_room());
+  const Client::Send next = sent_increment(kSessionWindow + 1);
+  EXPECT_EQ(increment_in(next).sequence - increment_in(next).first_outstanding, 0u);
 }
 
 TEST_F(ClientTest, AReadNeedsNoSession) {

@@ -93,6 +93,7 @@ class Bench {
   struct Load {
     std::unique_ptr<CtlClient> client;
     std::vector<Slot> slots;
+    std::vector<size_t> held;  // closed loop: free slots, until the session has room for them
   };
 
   NodeId find_leader() const;
@@ -100,6 +101,7 @@ class Bench {
   uint64_t due_count(Time until) const;
   Time due_at(uint64_t number) const;
   void begin_due(Time now);
+  void begin_held(Load& load, Time now);
   void begin(Load& load, size_t slot, Time due);
   void on_done(Load& load, const Client::Done& done);
   void record(const Slot& slot, const Client::Done& done, Time now);
@@ -195,10 +197,14 @@ Time Bench::due_at(uint64_t number) const {
 void Bench::begin_due(Time now) {
   if (options_.rate == 0 || load_ended_) return;
   const uint64_t due = due_count(std::min(now, ends_at_));
-  while (!idle_.empty() && begun_ < due) {
+  for (size_t left = idle_.size(); left > 0 && begun_ < due; --left) {
     const auto [load, slot] = idle_.front();
     idle_.pop_front();
-    begin(*load, slot, due_at(begun_));
+    if (load->client->has_room()) {
+      begin(*load, slot, due_at(begun_));
+    } else {
+      idle_.emplace_back(load, slot);
+    }
   }
   load_ended_ = !may_begin(now);
   if (load_ended_) not_begun_ = due - begun_;
@@ -217,8 +223,19 @@ void Bench::on_done(Load& load, const Client::Done& done) {
   slot.busy = false;
   if (options_.rate != 0) {
     idle_.emplace_back(&load, done.operation_id);
-  } else if (may_begin(now)) {
-    begin(load, done.operation_id, now);
+  } else {
+    load.held.push_back(done.operation_id);
+    begin_held(load, now);
+  }
+}
+
+// A session answers for so many sequences after its oldest open one: while that one is late, the
+// others wait, and are sent when it is done.
+void Bench::begin_held(Load& load, Time now) {
+  while (!load.held.empty() && load.client->has_room() && may_begin(now)) {
+    const size_t slot = load.held.back();
+    load.held.pop_back();
+    begin(load, slot, now);
   }
 }
 

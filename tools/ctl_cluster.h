@@ -63,6 +63,7 @@ class CtlClient final : private ClientNetworkOwner {
   void settle();
   Time deadline() const { return client_.deadline(); }
   size_t open_count() const { return client_.open_count(); }
+  bool has_room() const { return client_.has_room(); }
   // What went wrong last at each node that was asked: "node 2 at HOST:PORT: disk_full; node ...".
   // Empty when nothing did.
   std::string troubles() const;

@@ -117,7 +117,7 @@ void add_bench_flags(CLI::App& app, BenchOptions& options) {
   add_count(app, "--clients", options.clients, "Clients, each with its own session and connection",
             1, 10'000);
   add_count(app, "--pipeline", options.pipeline, "Operations in flight for each client", 1,
-            kWindow - 1);
+            kWindow);
   add_count(app, "--rate", options.rate,
             "Open loop: begin so many per second, whatever the answers take; 0: closed loop", 0,
             kMany);
