@@ -99,6 +99,11 @@ void Client::on_response(Time now, NodeId from, const ValueResponse& response) {
       } else if (config_.nodes[node_] == from) {
         node_ = (node_ + 1) % config_.nodes.size();
       }
+      if (!config_.retry && request.operation && !request.maybe_applied) {
+        request.in_flight = false;
+        finish(request, Outcome::kNotApplied, response.reason);
+        break;
+      }
       try_again(now, request, /*at_once=*/false);
       break;
   }

@@ -32,6 +32,7 @@ struct ClientConfig {
   // A session not used for so long is left to expire, and a new one opened: an increment that finds
   // its session expired may have to end as unknown. Well below the servers' SessionLimits.timeout.
   Duration session_idle_max = std::chrono::minutes(5);
+  bool retry = true;            // false: an operation ends with the first NOT_APPLIED
   bool forward = true;          // let nodes pass requests on; otherwise follow redirects
   uint64_t operations_max = 8;  // in flight at once; at most kSessionWindow
 };

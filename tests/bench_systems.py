@@ -4,7 +4,6 @@ Each is started on loopback, on free ports, with its data below one directory, a
 behind. What it costs is read from /proc, the same way for all.
 """
 
-import collections
 import json
 import os
 import pathlib
@@ -88,15 +87,6 @@ class Tally(System):
 
     def sync_count(self):
         return sum(node["syncs"] for node in self.cluster.status())
-
-    def answers(self):
-        """Of all nodes to all requests, by outcome."""
-        total = collections.Counter()
-        for port in self.cluster.metrics_ports.values():
-            line = r'^tally_answers_total{outcome="(\w+)"} (\d+)'
-            for outcome, count in re.findall(line, fetch(port, "/metrics"), re.M):
-                total[outcome] += int(count)
-        return total
 
     def redis_port(self):
         """Of the leader, who may be another one by now."""

@@ -124,6 +124,18 @@ TEST_F(ClientTest, AFullWindowHasRoomOnceItsOldestIncrementIsDone) {
   EXPECT_EQ(increment_in(next).sequence - increment_in(next).first_outstanding, 0u);
 }
 
+TEST_F(ClientTest, WithoutRetriesTheFirstRefusalEndsAnIncrementThatNeverArrivedElsewhere) {
+  config_.retry = false;
+  client_.emplace(config_);
+  answer(sent_increment(1), Outcome::kNotApplied, Reason::kBusy);
+  expect_done(1, Outcome::kNotApplied, Reason::kBusy);
+  answer(sent_increment(2), Outcome::kUnknown, Reason::kLeadershipLost);
+  expect_open();
+  wait();
+  answer(take_send(), Outcome::kNotApplied, Reason::kBusy);
+  expect_open();
+}
+
 TEST_F(ClientTest, AReadNeedsNoSession) {
   get(1);
   const Client::Send send = take_send();

@@ -185,18 +185,17 @@ class Bench:
             terms = {node["term"] for node in tally.cluster.status()}
             tally.forget_peaks()
             done = loads.tallyctl_bench(tally.cluster, OVERLOAD_CLIENTS, NATIVE[256][1], seconds,
-                                        "--rate", str(rate))
+                                        "--rate", str(rate), "--no-retry")
             same_term = terms == {node["term"] for node in tally.cluster.status()}
-            answers = tally.answers()
             megabytes = tally.peak_megabytes()
-        refused = lambda counts: ", ".join(  # noqa: E731
-            f"{counts[outcome]:,} {outcome}" for outcome in ("not_applied", "unknown", "rejected"))
+        refused = ", ".join(f"{done[outcome]:,} {outcome}"
+                            for outcome in ("not_applied", "unknown", "rejected"))
         return (f"overload, {rate:,} per second asked for {seconds} s, twice of what "
                 f"{native(256)} brought, {places:,} outstanding at most: "
                 f"{number(done['begun_per_second'])} begun and {number(done['ok_per_second'])} "
                 f"done per second, since due: p50 {done['p50_us'] / 1000:.0f} ms, "
-                f"p99 {done['p99_us'] / 1000:.0f} ms; nodes answered {refused(answers)}, which "
-                f"clients try again, and in the end had {refused(done)}; {megabytes:.0f} MB; "
+                f"p99 {done['p99_us'] / 1000:.0f} ms; of all operations {refused}; "
+                f"{done['not_begun']:,} not begun for want of a place; {megabytes:.0f} MB; "
                 f"{'no election' if same_term else 'AN ELECTION'}")
 
     def failovers(self):

@@ -154,6 +154,7 @@ NodeId Bench::find_leader() const {
 void Bench::add_load(uint64_t number, NodeId leader) {
   ClientConfig config = client_config(flags_, cluster_, draw(seed_, 1, number));
   config.first = leader;
+  config.retry = options_.retry;
   config.operations_max = options_.pipeline;
   Load& load = loads_.emplace_back();
   load.slots.resize(options_.pipeline);

@@ -20,6 +20,7 @@ struct BenchOptions {
   bool mixed_signs = false;  // half the increments subtract
   std::string prefix;        // of the counters' names; empty: one that nobody has used
   std::string history;
+  bool retry = true;    // what is refused, until its time is up
   bool spread = false;  // clients begin at all nodes, not at the leader
 };
 

@@ -133,6 +133,7 @@ void add_bench_flags(CLI::App& app, BenchOptions& options) {
   app.add_option("--prefix", options.prefix, "Of the counters' names [bench- and a random number]");
   app.add_option("--history", options.history, "Write what the clients saw, for tallysim check")
       ->type_name("FILE");
+  app.add_flag("!--no-retry", options.retry, "What is refused ends as not applied at once");
   app.add_flag("--spread", options.spread, "Clients begin at any node, not at the leader");
 }
 
