@@ -142,14 +142,12 @@ class Bench:
             if self.has_redis:
                 redis = stack.enter_context(Redis(self.home))
                 for level in LEVELS:
-                    # Who begins changes from round to round.
-                    both = [(TALLY, tally), (REDIS, redis)][::-1 if self.round % 2 else 1]
-                    for name, system in both:
+                    for name, system in self.turned([(TALLY, tally), (REDIS, redis)]):
                         self.take_redis(incr(*level), name, system, system.redis_port(),
                                         self.redis_loads[level])
-                for name, system, port in ((TALLY, tally, tally.redis_port()),
-                                           (REDIS, redis, redis.redis_port()),
-                                           (FOLLOWER, tally, tally.follower_redis_port())):
+                reads = [(TALLY, tally, tally.redis_port()), (REDIS, redis, redis.redis_port()),
+                         (FOLLOWER, tally, tally.follower_redis_port())]
+                for name, system, port in self.turned(reads):
                     self.take_redis(GET, name, system, port, self.get_load)
             self.say("floors")
             self.results.setdefault("floors", []).append(
@@ -165,6 +163,10 @@ class Bench:
                     self.take((put(outstanding), ETCD), etcd,
                               lambda: loads.etcd_puts(self.binaries, etcd, min(4, outstanding),
                                                       outstanding, self.arguments.seconds))
+
+    def turned(self, systems):
+        """Who begins changes from round to round."""
+        return systems[::-1] if self.round % 2 else systems
 
     def take_redis(self, load, name, system, port, benchmark):
         self.say(f"{load}: {name}")
