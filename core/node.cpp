@@ -194,7 +194,7 @@ void Node::admit(Envelope&& envelope, Time now) {
     answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
     return;
   }
-  if (get == nullptr && raft_->lacks_room()) {
+  if (!is_read(request) && raft_->lacks_room()) {
     note(NoteKind::request_refused_followers_full);
     answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
     return;

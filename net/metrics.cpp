@@ -3,8 +3,8 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
-#include <bit>
 #include <array>
+#include <bit>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -80,8 +80,8 @@ void add_redis(std::vector<MetricFamily>& families, const RedisCounts& redis) {
   families.push_back(counter("tally_redis_errors_total", "Replies that were errors", redis.errors));
   families.push_back(counter("tally_redis_shed_total",
                              "Increments refused because too many were under way", redis.shed));
-  families.push_back(counter("tally_redis_unknown_total",
-                             "Increments whose outcome stayed unknown", redis.unknown));
+  families.push_back(counter("tally_redis_unknown_total", "Increments whose outcome stayed unknown",
+                             redis.unknown));
 }
 
 }  // namespace

@@ -114,12 +114,12 @@ def test_redis_cli_and_redis_benchmark():
                  for each in cluster.all_ports()]
         expect(sorted(roles) == ["master", "slave", "slave"], f"{roles}")
         for each in cluster.all_ports():
-            said = run("redis-benchmark", "-p", each, "-t", "incr,get,ping", "-n", "2000", "-c", "20",
-                       "--csv")
+            said = run("redis-benchmark", "-p", each, "-t", "incr,get,ping", "-n", "2000",
+                       "-c", "20", "--csv")
             tests = [line.split(",")[0] for line in said.splitlines()[1:]]
             expect(sorted(tests) == ['"GET"', '"INCR"', '"PING_INLINE"', '"PING_MBULK"'], said)
-        said = run("redis-benchmark", "-p", port, "-t", "incr", "-n", "20000", "-P", "16", "-c", "16",
-                   "--csv")
+        said = run("redis-benchmark", "-p", port, "-t", "incr", "-n", "20000", "-P", "16",
+                   "-c", "16", "--csv")
         expect('"INCR"' in said, said)
         expect(cluster.value("counter:__rand_int__") == 3 * 2000 + 20000, "every one is counted")
         text = urllib.request.urlopen(
@@ -318,7 +318,8 @@ def test_bytes_that_no_library_sends():
         before = memory_kib(process)
         draw = random.Random(1)
         wrong = [b"*1\r\n$-5\r\n", b"*99999999\r\n", b"*1\r\n$999999999\r\n", b"\x00" * 5000,
-                 b"*1\r\n:1\r\n", b"a" * 100_000, b"\"\r\n", b"*2\r\n$4\r\nINCR\r\n$3\r\nabcdef\r\n"]
+                 b"*1\r\n:1\r\n", b"a" * 100_000, b"\"\r\n",
+                 b"*2\r\n$4\r\nINCR\r\n$3\r\nabcdef\r\n"]
         for bytes_ in wrong:
             with Client(port) as client:
                 try:
