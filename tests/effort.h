@@ -6,13 +6,13 @@
 
 namespace tally {
 
-// `whole`, or about a tenth of it (at least 1) in a sanitizer build.
-constexpr uint64_t effort(uint64_t whole) {
 #if defined(TALLY_SANITIZED)
-  return (whole + 9) / 10;
+inline constexpr bool kSanitized = true;
 #else
-  return whole;
+inline constexpr bool kSanitized = false;
 #endif
-}
+
+// `whole`, or about a tenth of it (at least 1) in a sanitizer build.
+constexpr uint64_t effort(uint64_t whole) { return kSanitized ? (whole + 9) / 10 : whole; }
 
 }  // namespace tally
