@@ -57,7 +57,8 @@ bool Loop::turn(Time deadline) {
   timespec timeout{};
   timespec* wait = nullptr;
   if (deadline != kNever) {
-    const Duration left = std::max(deadline - monotonic_now(), Duration(0));
+    const Time now = monotonic_now();
+    const Duration left = deadline > now ? deadline - now : Duration(0);  // not from Time::min()
     timeout.tv_sec = std::chrono::duration_cast<std::chrono::seconds>(left).count();
     timeout.tv_nsec = (left % std::chrono::seconds(1)).count();
     wait = &timeout;

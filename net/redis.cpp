@@ -215,7 +215,7 @@ void RedisServer::on_time(Time now) {
 Time RedisServer::deadline() const {
   if (!resuming_.empty() || pool_.has_sends()) return Time::min();
   Time deadline = std::min({pool_.due(), accept_at_, blocked_look_at_, readers_look_at_});
-  const bool asks = !asked_ && read_index_ == LogIndex(0) && !readers_.empty();
+  const bool asks = !asked_ && !read_index_ && !readers_.empty();
   if (asks) deadline = std::min(deadline, ask_again_at_);
   return deadline;
 }
@@ -226,7 +226,7 @@ void RedisServer::submit(Time now) {
     owner_.on_redis_request({Endpoint(kReadsEndpoint.value() + 1 + member),
                              endpoint_of(config_.node), std::move(request)});
   });
-  if (asked_ || read_index_ != LogIndex(0) || readers_.empty() || now < ask_again_at_) return;
+  if (asked_ || read_index_ || readers_.empty() || now < ask_again_at_) return;
   asked_ = true;
   asking_.swap(readers_);
   owner_.on_redis_request(
@@ -258,8 +258,8 @@ void RedisServer::after_step(Time now) {
   }
   responses_.clear();
   take_dones();
-  if (read_index_ != LogIndex(0) && owner_.redis_state().applied_index() >= read_index_) {
-    read_index_ = LogIndex(0);
+  if (read_index_ && owner_.redis_state().applied_index() >= *read_index_) {
+    read_index_.reset();
     scratch_.swap(asking_);
     serve_readers(/*failed=*/false);
   }

@@ -18,6 +18,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -221,11 +222,11 @@ class RedisServer final : private Watcher {
 
   // Reads wait here, and are asked for together. One question at a time.
   std::vector<uint32_t> readers_;
-  std::vector<uint32_t> asking_;  // for those the question was put
-  bool asked_ = false;            // it has no answer yet
-  LogIndex read_index_;           // its answer, until the state has got there; 0: none
-  uint64_t question_ = 0;         // its number
-  Time ask_again_at_;             // after a failure
+  std::vector<uint32_t> asking_;        // for those the question was put
+  bool asked_ = false;                  // it has no answer yet
+  std::optional<LogIndex> read_index_;  // its answer, until the state has got there
+  uint64_t question_ = 0;               // its number
+  Time ask_again_at_;                   // after a failure
   Time readers_look_at_ = kNever;
 
   RespCommand parsed_;  // reused

@@ -16,7 +16,6 @@ namespace tally {
 namespace {
 
 using namespace std::string_literals;
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 class RedisTest : public testing::Test, protected RedisOwner {
@@ -80,15 +79,16 @@ class RedisTest : public testing::Test, protected RedisOwner {
     step();
   }
 
-  // ---- the loop, with time as the test sets it
+  // ---- the loop; the test skips time
 
   void step() {
-    while (loop_.turn(Time::min())) continue;
-    server_->on_time(now_);
-    server_->submit(now_);
-    server_->after_step(now_);
-    server_->submit(now_);
-    server_->flush(now_);
+    for (int i = 0; i < 4; ++i) loop_.turn(Time::min());
+    const Time now = monotonic_now() + skipped_;
+    server_->on_time(now);
+    server_->submit(now);
+    server_->after_step(now);
+    server_->submit(now);
+    server_->flush(now);
   }
   // Until nothing is left to do for the node.
   void serve() {
@@ -134,7 +134,7 @@ class RedisTest : public testing::Test, protected RedisOwner {
   RedisConfig config_;
   SessionLimits limits_;
   StateMachine state_;
-  Time now_ = monotonic_now();
+  Duration skipped_{0};  // of the time that the server sees
   bool leads_ = true;
   std::string leader_address_;
   uint64_t index_ahead_ = 0;  // of the state: what an answer to a read still has to wait for
@@ -314,7 +314,7 @@ TEST_F(RedisTest, AReadWithoutALeaderFailsInTime) {
   step();
   refuse_one(Outcome::kNotApplied, Reason::kNotLeader);
   EXPECT_EQ(heard(fd), "");
-  now_ += config_.operation_timeout + seconds(1);
+  skipped_ += config_.operation_timeout + seconds(1);
   step();
   const std::string answer = heard(fd);
   EXPECT_EQ(answer.substr(0, 25), "-CLUSTERDOWN NOT_APPLIED ");
@@ -329,7 +329,7 @@ TEST_F(RedisTest, AnUnknownOutcomeIsRepeatedByTheSameIdAndExecutesOnce) {
   apply(std::get<ClientRequest>(requests_.front().message));
   refuse_one(Outcome::kUnknown, Reason::kLeadershipLost);
   EXPECT_EQ(heard(fd), "");
-  now_ += seconds(1);
+  skipped_ += seconds(1);
   serve();
   EXPECT_EQ(heard(fd), ":2\r\n");
   EXPECT_EQ(state_.value("a"), 2);
@@ -341,7 +341,7 @@ TEST_F(RedisTest, OnlyWhatWasCertainlyNotAppliedMayBeRetriedByLibraries) {
   say(fd, "INCR a\r\n");
   step();
   refuse_one(Outcome::kNotApplied, Reason::kNotLeader);
-  now_ += config_.operation_timeout + seconds(1);
+  skipped_ += config_.operation_timeout + seconds(1);
   step();
   EXPECT_EQ(heard(fd).substr(0, 25), "-CLUSTERDOWN NOT_APPLIED ");
 
@@ -349,7 +349,7 @@ TEST_F(RedisTest, OnlyWhatWasCertainlyNotAppliedMayBeRetriedByLibraries) {
   say(fd, "INCR a\r\n");
   step();
   refuse_one(Outcome::kUnknown, Reason::kTimedOut);
-  now_ += config_.operation_timeout + seconds(1);
+  skipped_ += config_.operation_timeout + seconds(1);
   step();
   EXPECT_EQ(heard(fd).substr(0, 9), "-UNKNOWN ");
   EXPECT_FALSE(is_closed(fd));
@@ -419,14 +419,18 @@ TEST_F(RedisTest, TooManyAtOnceAreShed) {
 TEST_F(RedisTest, ALongPipelineIsServedInParts) {
   const int fd = connect();
   std::string bytes;
-  std::string replies;
+  std::string wanted;
   for (int i = 1; i <= 1000; ++i) {
     bytes += "INCR a\r\n";
-    replies += ":" + std::to_string(i) + "\r\n";
+    wanted += ":" + std::to_string(i) + "\r\n";
   }
   say(fd, bytes);
-  serve();
-  EXPECT_EQ(heard(fd), replies);
+  std::string replies;
+  for (int i = 0; i < 100 && replies.size() < wanted.size(); ++i) {
+    serve();
+    replies += heard(fd);
+  }
+  EXPECT_EQ(replies, wanted);
 }
 
 TEST_F(RedisTest, WhoGoesAwayDoesNotUndoWhatIsUnderWay) {
@@ -475,10 +479,10 @@ TEST_F(RedisTest, WhoDoesNotReadIsHeldUpAndThenCutOff) {
     if (sent != static_cast<ssize_t>(command.size())) break;  // it is not read any more
     ASSERT_LT(i, 99);
   }
-  now_ += config_.unread_max - milliseconds(1);
+  skipped_ += config_.unread_max / 2;
   step();
   EXPECT_EQ(server_->counts().connections, 1u);
-  now_ += seconds(2);
+  skipped_ += config_.unread_max;
   step();
   EXPECT_EQ(server_->counts().connections, 0u);
   EXPECT_EQ(server_->counts().cut_off, 1u);
