@@ -367,7 +367,6 @@ void RedisServer::flush(Time now) {
 }
 
 void RedisServer::flush_one(Connection& connection) {
-  const bool was_full = connection.out.size() - connection.out_begin >= kUnsentBytesMax;
   while (connection.fd >= 0 && connection.out_begin < connection.out.size()) {
     const ssize_t bytes = send(connection.fd, connection.out.data() + connection.out_begin,
                                connection.out.size() - connection.out_begin, MSG_NOSIGNAL);
@@ -391,7 +390,9 @@ void RedisServer::flush_one(Connection& connection) {
   }
   watch_right(connection);
   settle_memory(connection);
-  if (was_full && !connection.blocked) resume(connection);
+  // It may have been held up by what was not sent.
+  const bool waits = connection.blocked || connection.reads || !connection.slots.empty();
+  if (!waits && !connection.in.empty()) resume(connection);
   maybe_end(connection);
 }
 
