@@ -184,20 +184,21 @@ class Bench:
         places = OVERLOAD_CLIENTS * NATIVE[256][1]
         self.say(f"overload for {seconds} s")
         with Tally(self.binaries, self.home, redis=False) as tally:
-            terms = {node["term"] for node in tally.cluster.status()}
+            terms = {node["term"] for node in tally.cluster.wait_equal()}
             tally.forget_peaks()
             done = loads.tallyctl_bench(tally.cluster, OVERLOAD_CLIENTS, NATIVE[256][1], seconds,
                                         "--rate", str(rate), "--no-retry")
-            same_term = terms == {node["term"] for node in tally.cluster.status()}
+            same_term = terms == {node["term"] for node in tally.cluster.wait_equal()}
             megabytes = tally.peak_megabytes()
         refused = ", ".join(f"{done[outcome]:,} {outcome}"
                             for outcome in ("not_applied", "unknown", "rejected"))
         return (f"overload, {rate:,} per second asked for {seconds} s, twice of what "
                 f"{native(256)} brought, {places:,} outstanding at most: "
                 f"{number(done['begun_per_second'])} begun and {number(done['ok_per_second'])} "
-                f"done per second, since due: p50 {done['p50_us'] / 1000:.0f} ms, "
-                f"p99 {done['p99_us'] / 1000:.0f} ms; of all operations {refused}; "
-                f"{done['not_begun']:,} not begun for want of a place; {megabytes:.0f} MB; "
+                f"done per second, p50 {done['sent_p50_us'] / 1000:.0f} ms and p99 "
+                f"{done['sent_p99_us'] / 1000:.0f} ms after they were sent; of all operations "
+                f"{refused}; {done['not_begun']:,} not begun by the load itself; "
+                f"{megabytes:.0f} MB; "
                 f"{'no election' if same_term else 'AN ELECTION'}")
 
     def failovers(self):

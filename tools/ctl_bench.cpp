@@ -132,7 +132,8 @@ class Bench {
   bool load_ended_ = false;  // open loop: nothing begins any more
   uint64_t next_lane_ = 1;
   std::array<uint64_t, 4> outcomes_{};  // by Outcome
-  Latencies latencies_;
+  Latencies latencies_;                 // since they should have begun
+  Latencies since_sent_;                // without what they waited for a slot here
   std::FILE* history_ = nullptr;
   std::string history_error_;  // it cannot be written
   std::string line_;
@@ -215,7 +216,10 @@ void Bench::on_done(Load& load, const Client::Done& done) {
   const Time now = monotonic_now();
   Slot& slot = load.slots[done.operation_id];
   ++outcomes_[static_cast<size_t>(done.outcome)];
-  if (done.outcome == Outcome::kOk) latencies_.add(now - slot.due);
+  if (done.outcome == Outcome::kOk) {
+    latencies_.add(now - slot.due);
+    since_sent_.add(now - done.first_sent_at.value_or(slot.due));
+  }
   if (history_ != nullptr) record(slot, done, now);
   if (done.outcome == Outcome::kUnknown) {
     slot.lane = next_lane_++;
@@ -355,12 +359,14 @@ int Bench::report(Time now) {
         "\"rejected\":{},\"not_applied\":{},\"not_begun\":{},\"wanted_per_second\":{},"
         "\"begun_per_second\":{:.0f},\"ok_per_second\":{:.0f},"
         "\"percentiles_are_lower_bound\":{},\"p50_us\":{:.1f},"
-        "\"p90_us\":{:.1f},\"p99_us\":{:.1f},\"p999_us\":{:.1f},\"max_us\":{:.1f}}}\n",
+        "\"p90_us\":{:.1f},\"p99_us\":{:.1f},\"p999_us\":{:.1f},\"max_us\":{:.1f},"
+        "\"sent_p50_us\":{:.1f},\"sent_p99_us\":{:.1f}}}\n",
         options_.clients, options_.pipeline, options_.rate, elapsed, count(Outcome::kOk),
         count(Outcome::kUnknown), count(Outcome::kRejected), count(Outcome::kNotApplied),
         not_begun_, options_.rate == 0 ? "null" : std::to_string(options_.rate), begun_rate, rate,
         not_begun_ > 0, latencies_.quantile_us(0.5), latencies_.quantile_us(0.9),
-        latencies_.quantile_us(0.99), latencies_.quantile_us(0.999), latencies_.max_us());
+        latencies_.quantile_us(0.99), latencies_.quantile_us(0.999), latencies_.max_us(),
+        since_sent_.quantile_us(0.5), since_sent_.quantile_us(0.99));
   } else {
     fmt::print("{} ok, {} unknown, {} rejected, {} not applied in {:.1f} s: {:.0f} per second\n",
                count(Outcome::kOk), count(Outcome::kUnknown), count(Outcome::kRejected),
