@@ -35,7 +35,7 @@ GET_CONNECTIONS = 64
 # Outstanding at etcd, and (clients, operations of each) in Tally's own protocol: one, and four
 # clients. More connections than four make etcd slower.
 NATIVE = {1: (1, 1), 64: (4, 16), 256: (4, 64)}
-OVERLOAD_CLIENTS = 256
+OVERLOAD_CLIENTS = 256  # with 64 each more than a node lets wait (10,000); half of them are fewer
 
 TALLY, FOLLOWER, REDIS, ETCD = "tally x3", "tally follower", "redis x1", "etcd x3"
 
@@ -177,23 +177,24 @@ class Bench:
     # ---- Once
 
     def overload(self):
-        """Twice of what four connections brought, begun whatever the answers take."""
+        """Twice of what it takes without refusing any, begun whatever the answers take."""
         seconds = self.arguments.overload_seconds
-        sustained = statistics.median(run.per_second for run in self.results[native(256), TALLY])
-        rate = round(2 * sustained)
-        places = OVERLOAD_CLIENTS * NATIVE[256][1]
+        each = NATIVE[256][1]
         self.say(f"overload for {seconds} s")
         with Tally(self.binaries, self.home, redis=False) as tally:
             terms = {node["term"] for node in tally.cluster.wait_equal()}
+            rate = 2 * loads.native(tally.cluster, OVERLOAD_CLIENTS // 2, each,
+                                    max(1, seconds // 5)).per_second
             tally.forget_peaks()
-            done = loads.tallyctl_bench(tally.cluster, OVERLOAD_CLIENTS, NATIVE[256][1], seconds,
-                                        "--rate", str(rate), "--no-retry")
+            done = loads.tallyctl_bench(tally.cluster, OVERLOAD_CLIENTS, each, seconds,
+                                        "--rate", str(round(rate)), "--no-retry")
             same_term = terms == {node["term"] for node in tally.cluster.wait_equal()}
             megabytes = tally.peak_megabytes()
         refused = ", ".join(f"{done[outcome]:,} {outcome}"
                             for outcome in ("not_applied", "unknown", "rejected"))
-        return (f"overload, {rate:,} per second asked for {seconds} s, twice of what "
-                f"{native(256)} brought, {places:,} outstanding at most: "
+        return (f"overload, {number(rate)} per second asked for {seconds} s, twice of what "
+                f"{OVERLOAD_CLIENTS // 2 * each:,} outstanding brought, "
+                f"{OVERLOAD_CLIENTS * each:,} outstanding at most: "
                 f"{number(done['begun_per_second'])} begun and {number(done['ok_per_second'])} "
                 f"done per second, p50 {done['sent_p50_us'] / 1000:.0f} ms and p99 "
                 f"{done['sent_p99_us'] / 1000:.0f} ms after they were sent; of all operations "
