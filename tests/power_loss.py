@@ -46,12 +46,28 @@ def by_inode(directory):
     return {each.stat().st_ino: each for each in directory.iterdir()}
 
 
-def forget_writes(notes, directory, draw, tail):
-    covered = {}  # inode -> notes before this number are on the media
+def synced(notes):
+    """By inode: notes before this number are on the media."""
+    covered = {}
     for note in notes:
         if note.kind == "S":
             inode, count = map(int, note.words)
             covered[inode] = max(covered.get(inode, 0), count)
+    return covered
+
+
+def has_unsynced(log):
+    """Whether a power loss would take anything now. The process that writes must stand still."""
+    if not pathlib.Path(log).exists():
+        return False
+    notes = read_notes(log)
+    covered = synced(notes)
+    return any(note.number >= covered.get(int(note.words[0]), 0)
+               for note in notes if note.kind in ("W", "T"))
+
+
+def forget_writes(notes, directory, draw, tail):
+    covered = synced(notes)
     files = by_inode(directory)
     # Of the tail: all writes from a drawn one on, none before.
     first = draw.randrange(len(notes) + 1) if tail else 0

@@ -1,8 +1,8 @@
-// Counts through hiredis: hiredis COUNTER COUNT PORT... ; see redis_clients_test.py.
+// Counts through hiredis: hiredis COUNTER SECONDS PORT... ; see redis_clients_test.py.
 #include <hiredis/hiredis.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -46,13 +46,13 @@ void note(const redisReply& reply) {
 
 int main(int argc, char** argv) {
   if (argc < 4) return 2;
-  const int count = std::atoi(argv[2]);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(argv[2]));
   std::vector<int> ports;
   for (int i = 3; i < argc; ++i) ports.push_back(std::atoi(argv[i]));
   int reconnect_count = 0;
   Context context = connect_any(ports);
-  for (int done = 0; done < count;) {
-    const int batch = std::min(done % 3 == 0 ? 8 : 1, count - done);
+  for (int turn = 0; std::chrono::steady_clock::now() < until; ++turn) {
+    const int batch = turn % 3 == 0 ? 8 : 1;
     for (int i = 0; i < batch; ++i) redisAppendCommand(context.get(), "INCR %s", argv[1]);
     int answered = 0;
     for (; answered < batch; ++answered) {
@@ -66,7 +66,6 @@ int main(int argc, char** argv) {
       ++reconnect_count;
       context = connect_any(ports);
     }
-    done += batch;
   }
   std::printf("{\"ok\": %d, \"unknown\": %d, \"failed\": %d, \"reconnects\": %d}\n", ok_count,
               unknown_count, failed_count, reconnect_count);

@@ -1,9 +1,10 @@
-# Counts through Redis.pm: redis_perl.pl COUNTER COUNT PORT... ; see redis_clients_test.py.
+# Counts through Redis.pm: redis_perl.pl COUNTER SECONDS PORT... ; see redis_clients_test.py.
 use strict;
 use warnings;
 use Redis;
+use Time::HiRes qw(time);
 
-my ($counter, $count, @ports) = @ARGV;
+my ($counter, $seconds, @ports) = @ARGV;
 my %said = (ok => 0, unknown => 0, failed => 0, reconnects => 0);
 my $turn = 0;
 
@@ -25,9 +26,9 @@ sub note {
 }
 
 my $client = connect_any();
-for (my $done = 0; $done < $count;) {
-    my $batch = $done % 3 == 0 ? 8 : 1;
-    $batch = $count - $done if $batch > $count - $done;
+my $until = time() + $seconds;
+for (my $i = 0; time() < $until; $i++) {
+    my $batch = $i % 3 == 0 ? 8 : 1;
     my $answered = 0;
     my $fine = eval {
         $client->incr($counter, sub { $answered++; note($_[1]) }) for 1 .. $batch;
@@ -39,6 +40,5 @@ for (my $done = 0; $done < $count;) {
         $said{reconnects}++;
         $client = connect_any();
     }
-    $done += $batch;
 }
 print "{", join(", ", map { "\"$_\": $said{$_}" } sort keys %said), "}\n";

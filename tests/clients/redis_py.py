@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts through redis-py: redis_py.py COUNTER COUNT PORT... ; see redis_clients_test.py."""
+"""Counts through redis-py: redis_py.py COUNTER SECONDS PORT... ; see redis_clients_test.py."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import time
 
 import redis
 
-counter, count, ports = sys.argv[1], int(sys.argv[2]), [int(port) for port in sys.argv[3:]]
+counter, seconds, ports = sys.argv[1], int(sys.argv[2]), [int(port) for port in sys.argv[3:]]
 said = {"ok": 0, "unknown": 0, "failed": 0, "reconnects": 0}
 turn = 0
 
@@ -36,9 +36,10 @@ def note(answer):
 
 
 client = connect()
-done = 0
-while done < count:
-    batch = min(8 if done % 3 == 0 else 1, count - done)
+until = time.monotonic() + seconds
+batch = 1
+while time.monotonic() < until:
+    batch = 9 - batch
     try:
         if batch == 1:
             try:
@@ -55,5 +56,4 @@ while done < count:
         said["unknown"] += batch
         said["reconnects"] += 1
         client = connect()
-    done += batch
 print(json.dumps(said))
