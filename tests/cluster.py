@@ -262,3 +262,22 @@ class Cluster:
                 return nodes
             time.sleep(0.1)
         raise Failure(f"the nodes do not become equal: {nodes}")
+
+
+def run_tests(binaries, names):
+    """Each function test_*, or those that the command line names, until one fails. An exit code."""
+    if not (binaries / "tallyd").exists():
+        print(f"{binaries}/tallyd is not built")
+        return 1
+    wanted = sys.argv[1:]
+    for name, test in list(names.items()):
+        if not name.startswith("test_") or (wanted and name not in wanted):
+            continue
+        began = time.monotonic()
+        try:
+            test()
+        except Failure as failure:
+            print(f"FAILED {name}: {failure}")
+            return 1
+        print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
+    return 0

@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 
-from cluster import Cluster, Failure, expect, free_ports
+from cluster import Cluster, Failure, expect, free_ports, run_tests
 
 BIN = pathlib.Path(os.environ["TALLY_BIN_DIR"])
 FAST = ("--election-timeout-ms", "300", "--heartbeat-ms", "50")
@@ -842,23 +842,5 @@ def test_admin_verbs_say_how_it_ended():
         cluster.ctl("snapshot", code=3)
 
 
-def main():
-    if not (BIN / "tallyd").exists():
-        print(f"{BIN}/tallyd is not built")
-        return 1
-    wanted = sys.argv[1:]
-    for name, test in list(globals().items()):
-        if not name.startswith("test_") or (wanted and name not in wanted):
-            continue
-        began = time.monotonic()
-        try:
-            test()
-        except Failure as failure:
-            print(f"FAILED {name}: {failure}")
-            return 1
-        print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(BIN, globals()))

@@ -22,7 +22,7 @@ import threading
 import time
 import urllib.request
 
-from cluster import Cluster, Failure, expect
+from cluster import Cluster, expect, run_tests
 
 BIN = pathlib.Path(os.environ["TALLY_BIN_DIR"])
 HERE = pathlib.Path(__file__).resolve().parent
@@ -387,25 +387,7 @@ def test_many_connections():
             client.socket.close()
 
 
-def main():
-    if not (BIN / "tallyd").exists():
-        print(f"{BIN}/tallyd is not built")
-        return 1
+if __name__ == "__main__":
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    wanted = sys.argv[1:]
-    for name, test in list(globals().items()):
-        if not name.startswith("test_") or (wanted and name not in wanted):
-            continue
-        began = time.monotonic()
-        try:
-            test()
-        except Failure as failure:
-            print(f"FAILED {name}: {failure}")
-            return 1
-        print(f"ok {name} ({time.monotonic() - began:.1f} s)", flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(BIN, globals()))
