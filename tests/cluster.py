@@ -270,6 +270,10 @@ def run_tests(binaries, names):
         print(f"{binaries}/tallyd is not built")
         return 1
     wanted = sys.argv[1:]
+    for name in wanted:
+        if name not in names:
+            print(f"there is no {name}")
+            return 2
     for name, test in list(names.items()):
         if not name.startswith("test_") or (wanted and name not in wanted):
             continue
