@@ -25,8 +25,6 @@ struct Seen {
   std::vector<Words> commands;
   std::string error;
   size_t left = 0;  // bytes of an unfinished command
-
-  friend bool operator==(const Seen&, const Seen&) = default;
 };
 
 void take(std::string& bytes, const RespLimits& limits, Seen& seen) {
