@@ -12,10 +12,7 @@ namespace {
 // Where the fields of the header lie; see the table in record.h.
 constexpr size_t kChecksumBytes = 8;
 constexpr size_t kPayloadBytesAt = 8;
-constexpr size_t kTypeAt = 12;
 constexpr size_t kZeroAt = 13;
-constexpr size_t kIndexAt = 16;
-constexpr size_t kTermAt = 24;
 constexpr size_t kLogTimeAt = 32;
 
 // The stored checksum of the record at `record`. Never 0: zero bytes there mean "no record".
@@ -39,9 +36,9 @@ void append_record(const RecordView& record, std::string& out) {
         record.payload.size());
   char header[kRecordHeaderBytes] = {};
   put_little_endian(static_cast<uint32_t>(record.payload.size()), header + kPayloadBytesAt);
-  header[kTypeAt] = static_cast<char>(record.type);
-  put_little_endian(record.index, header + kIndexAt);
-  put_little_endian(record.term, header + kTermAt);
+  header[kRecordTypeAt] = static_cast<char>(record.type);
+  put_little_endian(record.index, header + kRecordIndexAt);
+  put_little_endian(record.term, header + kRecordTermAt);
   put_little_endian(record.log_time_ns, header + kLogTimeAt);
 
   const size_t start = out.size();
@@ -79,13 +76,13 @@ RecordStatus read_record(std::string_view bytes, RecordView& record, size_t& con
   if (record_checksum(bytes.data(), payload_bytes) != checksum) return RecordStatus::kInvalid;
 
   const size_t end = kRecordHeaderBytes + payload_bytes;
-  if (!all_zero(bytes.substr(kZeroAt, kIndexAt - kZeroAt)) ||
+  if (!all_zero(bytes.substr(kZeroAt, kRecordIndexAt - kZeroAt)) ||
       !all_zero(bytes.substr(end, whole_bytes - end))) {
     return RecordStatus::kInvalid;
   }
-  record.type = static_cast<RecordType>(bytes[kTypeAt]);
-  record.index = get_little_endian<uint64_t>(bytes.data() + kIndexAt);
-  record.term = get_little_endian<uint64_t>(bytes.data() + kTermAt);
+  record.type = static_cast<RecordType>(bytes[kRecordTypeAt]);
+  record.index = get_little_endian<uint64_t>(bytes.data() + kRecordIndexAt);
+  record.term = get_little_endian<uint64_t>(bytes.data() + kRecordTermAt);
   record.log_time_ns = get_little_endian<uint64_t>(bytes.data() + kLogTimeAt);
   record.payload = bytes.substr(kRecordHeaderBytes, payload_bytes);
   consumed = whole_bytes;

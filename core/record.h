@@ -26,6 +26,11 @@
 namespace tally {
 
 inline constexpr size_t kRecordHeaderBytes = 40;
+inline constexpr size_t kRecordAlignment = 8;  // every record begins at a multiple of it
+// Where in a record its type, index and term stand.
+inline constexpr size_t kRecordTypeAt = 12;
+inline constexpr size_t kRecordIndexAt = 16;
+inline constexpr size_t kRecordTermAt = 24;
 inline constexpr size_t kRecordPayloadBytesMax = 1 << 20;
 
 // 1 and 2 are EntryType's values; the rest belongs to storage/.
@@ -51,7 +56,7 @@ struct RecordView {
 };
 
 constexpr size_t record_bytes(size_t payload_bytes) {
-  return (kRecordHeaderBytes + payload_bytes + 7) & ~size_t{7};
+  return (kRecordHeaderBytes + payload_bytes + kRecordAlignment - 1) & ~(kRecordAlignment - 1);
 }
 
 // Appends the record to `out`.

@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kConsideredMax = 1000;  // operations
 constexpr uint64_t kStatesMax = 30'000;  // over all tries: a tenth of a second or so
 constexpr uint64_t kStatesPerTryMax = 2'000;
-constexpr uint64_t kBytesMax = uint64_t{64} << 20;
+constexpr uint64_t kCoreBytesMax = uint64_t{64} << 20;
 
 class CoreFinder {
  public:
@@ -50,7 +50,7 @@ class CoreFinder {
     weaken(kept);
     CheckOptions options;
     options.budget = std::min(states_left_, kStatesPerTryMax);
-    options.memory_bytes = kBytesMax;
+    options.memory_bytes = kCoreBytesMax;
     Linearization unused_order;
     Explanation unused_why;
     Answer answer = Answer::kNotApplicable;

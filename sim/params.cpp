@@ -17,7 +17,7 @@ namespace tally::sim {
 namespace {
 
 using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
+using ProtoMessage = google::protobuf::Message;
 
 // Draws keyed by the parameter's path.
 class Swarm {
@@ -182,7 +182,7 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   if (disk) faults.set_sync_fails(faults.sync_fails() + 1);
 }
 
-std::string field_error(const Message& message, const FieldDescriptor& field,
+std::string field_error(const ProtoMessage& message, const FieldDescriptor& field,
                         const std::string& path) {
   const auto* reflection = message.GetReflection();
   if (!reflection->HasField(message, &field)) return fmt::format("{} is not set", path);
@@ -194,7 +194,7 @@ std::string field_error(const Message& message, const FieldDescriptor& field,
   return fmt::format("{} is {}; it must lie within {} .. {}", path, value, low, high);
 }
 
-std::string ranges_error(const Message& message, const std::string& prefix) {
+std::string ranges_error(const ProtoMessage& message, const std::string& prefix) {
   const auto* descriptor = message.GetDescriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const FieldDescriptor& field = *descriptor->field(i);
@@ -324,7 +324,7 @@ std::string set_param(Params& params, std::string_view assignment) {
   }
   const std::string path(assignment.substr(0, equals));
   const std::string value(assignment.substr(equals + 1));
-  Message* message = &params;
+  ProtoMessage* message = &params;
   size_t begin = 0;
   for (size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', begin)) {
     const auto* field = message->GetDescriptor()->FindFieldByName(path.substr(begin, dot - begin));

@@ -17,7 +17,7 @@ namespace tally::sim {
 namespace {
 
 using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
+using ProtoMessage = google::protobuf::Message;
 
 // A run that takes this many times the events of the failing one is taken for another failure.
 constexpr int64_t kEventFactorMax = 4;
@@ -521,12 +521,12 @@ class Shrinker {
 
   void calm_group(const Params& calm, const FieldDescriptor& group) {
     const auto& reflection = *calm.GetReflection();
-    const Message& values = reflection.GetMessage(calm, &group);
+    const ProtoMessage& values = reflection.GetMessage(calm, &group);
     const auto* fields = values.GetDescriptor();
     const auto set_field = [&](RunSpec& spec, const FieldDescriptor& field) {
       // The lists say who operates; counts of clients and lanes must fit them.
       if (field.name() == "clients" || field.name() == "pipeline") return;
-      Message& target = *reflection.MutableMessage(&spec.params, &group);
+      ProtoMessage& target = *reflection.MutableMessage(&spec.params, &group);
       if (field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {
         target.GetReflection()->SetBool(&target, &field,
                                         values.GetReflection()->GetBool(values, &field));

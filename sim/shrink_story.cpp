@@ -13,18 +13,18 @@ namespace tally::sim {
 namespace {
 
 using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
+using ProtoMessage = google::protobuf::Message;
 
 constexpr size_t kColumnsMax = 100;
 
 // The fields whose values differ from those of `usual`.
-void keep_differences(const Message& usual, Message& message) {
+void keep_differences(const ProtoMessage& usual, ProtoMessage& message) {
   const auto* descriptor = message.GetDescriptor();
   const auto& reflection = *message.GetReflection();
   for (int i = 0; i < descriptor->field_count(); ++i) {
     const FieldDescriptor& field = *descriptor->field(i);
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-      Message& inner = *reflection.MutableMessage(&message, &field);
+      ProtoMessage& inner = *reflection.MutableMessage(&message, &field);
       keep_differences(reflection.GetMessage(usual, &field), inner);
       if (inner.ByteSizeLong() == 0) reflection.ClearField(&message, &field);
     } else if (field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) {

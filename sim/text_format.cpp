@@ -8,7 +8,7 @@ namespace tally::sim {
 namespace {
 
 using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
+using ProtoMessage = google::protobuf::Message;
 using google::protobuf::TextFormat;
 
 constexpr size_t kLineColumnsMax = 100;
@@ -38,7 +38,7 @@ class FirstError final : public google::protobuf::io::ErrorCollector {
   std::string text_;
 };
 
-std::string one_line(const Message& message) {
+std::string one_line(const ProtoMessage& message) {
   TextFormat::Printer printer;
   printer.SetSingleLineMode(true);
   printer.SetUseUtf8StringEscaping(true);
@@ -48,7 +48,7 @@ std::string one_line(const Message& message) {
   return text;
 }
 
-std::string scalar_text(const Message& message, const FieldDescriptor& field, int index) {
+std::string scalar_text(const ProtoMessage& message, const FieldDescriptor& field, int index) {
   TextFormat::Printer printer;
   printer.SetUseUtf8StringEscaping(true);
   std::string text;
@@ -56,17 +56,17 @@ std::string scalar_text(const Message& message, const FieldDescriptor& field, in
   return text;
 }
 
-void print_fields(const Message& message, const std::string& indent, std::string& out);
+void print_fields(const ProtoMessage& message, const std::string& indent, std::string& out);
 
-void print_field(const Message& message, const FieldDescriptor& field, int index,
+void print_field(const ProtoMessage& message, const FieldDescriptor& field, int index,
                  const std::string& indent, std::string& out) {
   if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
     out += fmt::format("{}{}: {}\n", indent, field.name(), scalar_text(message, field, index));
     return;
   }
   const auto& reflection = *message.GetReflection();
-  const Message& inner = index < 0 ? reflection.GetMessage(message, &field)
-                                   : reflection.GetRepeatedMessage(message, &field, index);
+  const ProtoMessage& inner = index < 0 ? reflection.GetMessage(message, &field)
+                                        : reflection.GetRepeatedMessage(message, &field, index);
   const std::string line = fmt::format("{}{} {{ {} }}", indent, field.name(), one_line(inner));
   if (line.size() <= kLineColumnsMax) {
     out += line + "\n";
@@ -77,7 +77,7 @@ void print_field(const Message& message, const FieldDescriptor& field, int index
   out += indent + "}\n";
 }
 
-void print_fields(const Message& message, const std::string& indent, std::string& out) {
+void print_fields(const ProtoMessage& message, const std::string& indent, std::string& out) {
   const auto& reflection = *message.GetReflection();
   const auto* descriptor = message.GetDescriptor();
   for (int i = 0; i < descriptor->field_count(); ++i) {
@@ -122,7 +122,7 @@ TextPlaces TextPlaces::inside(std::string_view field) const {
 }
 
 std::string parse_text(std::string_view text, std::string_view name, UnknownFields unknown,
-                       Message& message, TextPlaces* places) {
+                       ProtoMessage& message, TextPlaces* places) {
   const bool accepted = unknown == UnknownFields::kAccepted;
   FirstError error(name, !accepted);
   TextFormat::Parser parser;
@@ -141,7 +141,7 @@ std::string parse_text(std::string_view text, std::string_view name, UnknownFiel
   return parsed ? std::string() : fmt::format("{}: does not parse", name);
 }
 
-std::string print_text(const Message& message) {
+std::string print_text(const ProtoMessage& message) {
   std::string out;
   print_fields(message, "", out);
   return out;

@@ -13,8 +13,6 @@
 namespace tally {
 namespace {
 
-constexpr size_t kRecordAlignment = 8;
-constexpr size_t kTypeAt = 12;
 constexpr size_t kTextBytesMax = 48;
 
 // Printable bytes as they are, others as \xNN; the beginning of long ones.
@@ -93,10 +91,10 @@ std::string Dump::run(size_t& wrong) {
 size_t Dump::next_record(size_t from) const {
   for (size_t at = from; at + kRecordHeaderBytes <= bytes_.size(); at += kRecordAlignment) {
     const char* head = bytes_.data() + at;
-    const auto type = static_cast<uint8_t>(head[kTypeAt]);
+    const auto type = static_cast<uint8_t>(head[kRecordTypeAt]);
     const bool plausible = type != 0 && type <= static_cast<uint8_t>(RecordType::kWhole) &&
-                           head[kTypeAt + 1] == 0 && head[kTypeAt + 2] == 0 &&
-                           head[kTypeAt + 3] == 0;
+                           head[kRecordTypeAt + 1] == 0 && head[kRecordTypeAt + 2] == 0 &&
+                           head[kRecordTypeAt + 3] == 0;
     RecordView view;
     size_t consumed = 0;
     if (plausible && read_record(bytes_.substr(at), view, consumed) == RecordStatus::kOk) return at;

@@ -15,7 +15,6 @@ namespace {
 
 // A header of a later format version may be longer than ours.
 constexpr size_t kHeaderReadBytes = 4096;
-constexpr size_t kRecordAlignment = 8;
 
 // Bytes up to and including the last one that is not zero.
 uint64_t used_bytes(std::string_view bytes) {
@@ -547,15 +546,12 @@ void LogRecovery::apply_batch() {
 // Looks for batch headers in content_ from `from` on; keeps the furthest claim. Only records that
 // stand where they say they belong count: bytes inside a command cannot know the directory's id.
 void LogRecovery::collect_claims(const SegmentFile& file, uint64_t from) {
-  constexpr size_t kTypeAt = 12;
-  constexpr size_t kIndexAt = 16;
-  constexpr size_t kTermAt = 24;
   const std::string_view content = content_;
   for (uint64_t at = from; at + kBatchRecordBytes <= content.size(); at += kRecordAlignment) {
     const char* bytes = content.data() + at;
-    if (bytes[kTypeAt] != static_cast<char>(RecordType::kBatch)) continue;
-    if (get_little_endian<uint64_t>(bytes + kIndexAt) != file.number) continue;
-    if (get_little_endian<uint64_t>(bytes + kTermAt) != at) continue;
+    if (bytes[kRecordTypeAt] != static_cast<char>(RecordType::kBatch)) continue;
+    if (get_little_endian<uint64_t>(bytes + kRecordIndexAt) != file.number) continue;
+    if (get_little_endian<uint64_t>(bytes + kRecordTermAt) != at) continue;
     RecordView record;
     size_t consumed = 0;
     BatchHeader header;

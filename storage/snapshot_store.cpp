@@ -12,10 +12,10 @@
 namespace tally {
 namespace {
 
-constexpr std::string_view kNamePrefix = "snapshot-";
+constexpr std::string_view kSnapshotPrefix = "snapshot-";
 constexpr std::string_view kTemporaryName = "snapshot.new";
-constexpr size_t kNameDigits = 16;
-constexpr size_t kWord = sizeof(uint64_t);
+constexpr size_t kIndexDigits = 16;
+constexpr size_t kHeaderWord = sizeof(uint64_t);
 constexpr size_t kHeaderWords = 5;
 constexpr size_t kEndBytes = record_bytes(0);
 // Synced as it grows, so that no sync of the log ever waits behind much of it.
@@ -24,12 +24,12 @@ constexpr uint64_t kSyncBytes = uint64_t{1} << 20;
 constexpr DiskToken kFirstRead = DiskToken{1} << 62;
 
 void append_header(const Identity& identity, const EntryMark& last, std::string& out) {
-  char payload[kHeaderWords * kWord];
+  char payload[sizeof(uint64_t[kHeaderWords])];
   put_little_endian(kSnapshotFormatVersion, payload);
-  put_little_endian(identity.cluster_id, payload + kWord);
-  put_little_endian(identity.group_id, payload + 2 * kWord);
-  put_little_endian(identity.node_id.value(), payload + 3 * kWord);
-  put_little_endian(identity.directory_id, payload + 4 * kWord);
+  put_little_endian(identity.cluster_id, payload + kHeaderWord);
+  put_little_endian(identity.group_id, payload + 2 * kHeaderWord);
+  put_little_endian(identity.node_id.value(), payload + 3 * kHeaderWord);
+  put_little_endian(identity.directory_id, payload + 4 * kHeaderWord);
   append_record({.type = RecordType::kSnapshot,
                  .index = last.index.value(),
                  .term = last.term.value(),
@@ -41,14 +41,14 @@ void append_header(const Identity& identity, const EntryMark& last, std::string&
 }  // namespace
 
 std::string snapshot_name(LogIndex last) {
-  return fmt::format("{}{:016x}", kNamePrefix, last.value());
+  return fmt::format("{}{:016x}", kSnapshotPrefix, last.value());
 }
 
 std::optional<LogIndex> snapshot_index(std::string_view name) {
-  if (name.size() != kNamePrefix.size() + kNameDigits) return std::nullopt;
-  if (name.substr(0, kNamePrefix.size()) != kNamePrefix) return std::nullopt;
+  if (name.size() != kSnapshotPrefix.size() + kIndexDigits) return std::nullopt;
+  if (name.substr(0, kSnapshotPrefix.size()) != kSnapshotPrefix) return std::nullopt;
   uint64_t index = 0;
-  for (const char digit : name.substr(kNamePrefix.size())) {
+  for (const char digit : name.substr(kSnapshotPrefix.size())) {
     const bool decimal = digit >= '0' && digit <= '9';
     if (!decimal && !(digit >= 'a' && digit <= 'f')) return std::nullopt;
     index = index << 4 | static_cast<uint64_t>(decimal ? digit - '0' : digit - 'a' + 10);
@@ -58,9 +58,9 @@ std::optional<LogIndex> snapshot_index(std::string_view name) {
 
 std::string parse_snapshot_header(const RecordView& record, SnapshotContent& content) {
   const auto word = [&](size_t i) {
-    return get_little_endian<uint64_t>(record.payload.data() + i * kWord);
+    return get_little_endian<uint64_t>(record.payload.data() + i * kHeaderWord);
   };
-  if (record.type != RecordType::kSnapshot || record.payload.size() < kWord) {
+  if (record.type != RecordType::kSnapshot || record.payload.size() < kHeaderWord) {
     return "offset 0: no snapshot's header";
   }
   if (word(0) != kSnapshotFormatVersion ||

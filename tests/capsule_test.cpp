@@ -11,7 +11,7 @@
 namespace tally::sim {
 namespace {
 
-using Verdict = RunResult::Verdict;
+using RunVerdict = RunResult::Verdict;
 
 // Fails by its event budget, after the first fault.
 constexpr const char* kFailing =

@@ -8,6 +8,7 @@
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -30,16 +31,23 @@ def expect(condition, message):
 
 
 def free_ports(count):
-    """Ports that nobody listens on now."""
-    sockets = []
-    for _ in range(count):
-        each = socket.socket()
-        each.bind(("127.0.0.1", 0))
-        sockets.append(each)
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that nobody listens on now, and that the system gives to no connection: a node that is
+    down for a while finds its own free again."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as given:
+        first = int(given.read().split()[0])
+    candidates = list(range(10_000, first)) if first > 11_000 else list(range(10_000, 65_536))
+    random.shuffle(candidates)
+    ports = []
+    for port in candidates:
+        with socket.socket() as each:
+            try:
+                each.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise Failure(f"there are no {count} free ports")
 
 
 class Cluster:

@@ -16,7 +16,6 @@ using namespace std::chrono_literals;
 
 constexpr size_t kHistoryMax = 4000;
 
-std::string name(NodeId node) { return fmt::format("n{}", node.value()); }
 std::string name(NodeNumber node) { return fmt::format("n{}", node); }
 
 // A failed CHECK becomes a broken invariant of this test instead of the end of all tests. Throwing

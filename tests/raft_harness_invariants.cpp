@@ -8,8 +8,6 @@
 namespace tally {
 namespace {
 
-std::string name(NodeId node) { return fmt::format("n{}", node.value()); }
-
 std::vector<Entry> copy_of(const Log& log) {
   std::vector<Entry> entries;
   for (LogIndex i = log.base_index() + 1; i <= log.last_index(); ++i) entries.push_back(log.at(i));
@@ -22,6 +20,8 @@ bool starts_with(const std::vector<Entry>& whole, const std::vector<Entry>& part
 }
 
 }  // namespace
+
+std::string name(NodeId node) { return fmt::format("n{}", node.value()); }
 
 void RaftInvariants::fail(std::string what) {
   if (violation_.empty()) violation_ = std::move(what);

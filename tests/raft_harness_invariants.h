@@ -16,6 +16,8 @@
 
 namespace tally {
 
+std::string name(NodeId node);
+
 // What a node's disk holds for sure.
 struct Media {
   HardState hard_state;

@@ -130,18 +130,19 @@ def test_libraries_count_through_leader_kills():
         run("g++", "-std=c++20", "-o", str(hiredis), str(HERE / "clients/hiredis.cpp"), "-lhiredis")
         leader = cluster.wait_served()
         followers = cluster.followers_ports(leader)
+        everyone = [str(cluster.redis_ports[leader]), *followers]
         libraries = {
             "hiredis": [str(hiredis)],
             # The system's own: that is where Debian puts its modules.
             "redis-py": ["/usr/bin/python3", "-B", str(HERE / "clients/redis_py.py")],
             "perl": ["perl", str(HERE / "clients/redis_perl.pl")],
         }
-        # Each library twice: where no node dies that it talks to, and where every node does.
+        # Each library twice: where no node dies that it talks to, and where every node may; there it
+        # begins at the node that dies first.
         began = {}
         for name, command in libraries.items():
             for where, seconds, ports in (("followers", "7", followers),
-                                          ("all", "12", cluster.all_ports())):
-                random.shuffle(ports)
+                                          ("all", "12", everyone)):
                 words = [*command, f"{name}-{where}", seconds, *ports]
                 began[name, where] = subprocess.Popen(
                     words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -158,13 +159,11 @@ def test_libraries_count_through_leader_kills():
                     if where == "followers":
                         process.wait(timeout=300)
                 killed = cluster.wait_leader()
-        reconnects = 0
         for (name, where), process in began.items():
             out, errors = process.communicate(timeout=300)
             expect(process.returncode == 0, f"{name}, {where}: {out}{errors}")
             said = json.loads(out)
             value = cluster.value(f"{name}-{where}")
-            reconnects += said["reconnects"]
             print(f"   {name}, {where}: {said}, counted {value}")
             expect(said["ok"] > 100, f"{name}, {where}: {said}")
             expect(said["ok"] <= value <= said["ok"] + said["unknown"],
@@ -172,7 +171,8 @@ def test_libraries_count_through_leader_kills():
             if where == "followers":
                 expect(said["reconnects"] == 0 and said["unknown"] == 0,
                        f"{name}: a leader's death behind the front end is survived: {said}")
-        expect(reconnects > 0, "nobody noticed the kills")
+            else:
+                expect(said["reconnects"] > 0, f"{name} did not notice the kills: {said}")
         cluster.wait_equal()
 
 

@@ -19,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::ValuesIn;
-using Verdict = RunResult::Verdict;
+using RunVerdict = RunResult::Verdict;
 
 // ---- the files in scenarios/
 
@@ -71,7 +71,7 @@ TEST_P(ScenarioFile, RunsOkTwiceWithOneDigest) {
   const auto seed = static_cast<uint64_t>(scenario.seed());
   const RunResult first = run_as_told(scenario, seed);
   EXPECT_EQ(first.faults_idle, 0u) << "a fault of the story does nothing (--trace text says which)";
-  EXPECT_EQ(first.verdict, Verdict::kOk) << why(first);
+  EXPECT_EQ(first.verdict, RunVerdict::kOk) << why(first);
   if (kSanitized) return;  // release sees whether both are the same
   const RunResult second = run_as_told(scenario, seed);
   EXPECT_EQ(first.digest, second.digest);
@@ -84,7 +84,7 @@ TEST_P(ScenarioFile, BreaksNothingOnAnotherSeed) {
   RunSpec spec;
   ASSERT_EQ(make_run_spec(scenario, static_cast<uint64_t>(scenario.seed()) + 1000, {}, spec), "");
   const RunResult result = run(spec);
-  EXPECT_EQ(result.verdict, Verdict::kOk) << why(result);
+  EXPECT_EQ(result.verdict, RunVerdict::kOk) << why(result);
 }
 
 std::string test_name(const ::testing::TestParamInfo<std::string>& file) {
@@ -386,7 +386,7 @@ RunResult outcome(const std::string& text) {
 
 void expect_unmet(const std::string& text, const std::string& named) {
   const RunResult result = outcome(text);
-  ASSERT_EQ(result.verdict, Verdict::kViolation) << text;
+  ASSERT_EQ(result.verdict, RunVerdict::kViolation) << text;
   EXPECT_EQ(result.violation->oracle, "expectation");
   EXPECT_NE(result.violation->message.find(named), std::string::npos) << result.violation->message;
 }
@@ -396,7 +396,7 @@ TEST(Expectations, ThatHoldAreOk) {
       "expect { seen: 'became_leader' never_seen: 'log_truncated' "
       "leader_within_ms: 900 "
       "leader_among: 1 leader_among: 2 leader_among: 3 committed_min: 1 }");
-  EXPECT_EQ(result.verdict, Verdict::kOk) << why(result);
+  EXPECT_EQ(result.verdict, RunVerdict::kOk) << why(result);
 }
 
 TEST(Expectations, ThatDoNotHoldAreViolations) {
@@ -413,7 +413,7 @@ TEST(Expectations, OfACountersValue) {
   const RunResult result = outcome(operations +
                                    "expect { value { counter: 'a' equals: 7 } "
                                    "value { counter: 'unused' equals: 0 } }");
-  EXPECT_EQ(result.verdict, Verdict::kOk) << why(result);
+  EXPECT_EQ(result.verdict, RunVerdict::kOk) << why(result);
   expect_unmet(operations + "expect { value { counter: 'a' equals: 8 } }",
                "counter a is 7 at the end, not 8");
 }
@@ -429,7 +429,7 @@ constexpr const char* kHangs = "params { event_count_max: 1000 } ";
 
 TEST(Expectations, AnExpectedViolationIsOk) {
   const RunResult result = outcome(std::string(kHangs) + "expect { violation: 'hang' }");
-  EXPECT_EQ(result.verdict, Verdict::kOk) << why(result);
+  EXPECT_EQ(result.verdict, RunVerdict::kOk) << why(result);
   EXPECT_FALSE(result.violation.has_value());
 }
 
@@ -439,7 +439,7 @@ TEST(Expectations, AnExpectedViolationThatDoesNotComeIsOne) {
 
 TEST(Expectations, AnotherViolationThanTheExpectedStands) {
   const RunResult result = outcome(std::string(kHangs) + "expect { violation: 'durability' }");
-  ASSERT_EQ(result.verdict, Verdict::kViolation);
+  ASSERT_EQ(result.verdict, RunVerdict::kViolation);
   EXPECT_EQ(result.violation->oracle, "hang");
 }
 

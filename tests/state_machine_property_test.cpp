@@ -4,26 +4,14 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
-#include <limits>
 #include <map>
 #include <set>
 
 #include "core/state_machine.h"
+#include "tests/apply_results.h"
 
 namespace tally {
 namespace {
-
-constexpr int64_t kLowest = std::numeric_limits<int64_t>::min();
-constexpr int64_t kHighest = std::numeric_limits<int64_t>::max();
-
-constexpr ApplyResult kOkValue(int64_t value) { return {.value = value}; }
-constexpr ApplyResult kRefused(Reason reason) {
-  return {.outcome = Outcome::kRejected, .reason = reason};
-}
-ApplyResult repeated(ApplyResult result) {
-  result.duplicate = true;
-  return result;
-}
 
 struct Step {
   enum class Kind { kNoop, kOpen, kAdd } kind = Kind::kNoop;

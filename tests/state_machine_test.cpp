@@ -5,24 +5,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <limits>
-
 #include "core/command.pb.h"
+#include "tests/apply_results.h"
 
 namespace tally {
 namespace {
-
-constexpr int64_t kLowest = std::numeric_limits<int64_t>::min();
-constexpr int64_t kHighest = std::numeric_limits<int64_t>::max();
-
-constexpr ApplyResult kOkValue(int64_t value) { return {.value = value}; }
-constexpr ApplyResult kRefused(Reason reason) {
-  return {.outcome = Outcome::kRejected, .reason = reason};
-}
-ApplyResult repeated(ApplyResult result) {
-  result.duplicate = true;
-  return result;
-}
 
 // A machine with verbs. Log time is in nanoseconds and stands still unless a test moves it.
 class StateMachineTest : public ::testing::Test {

@@ -17,7 +17,7 @@
 namespace tally::sim {
 namespace {
 
-using Verdict = RunResult::Verdict;
+using RunVerdict = RunResult::Verdict;
 
 // ---- runs in few words
 
@@ -55,7 +55,9 @@ std::string why(const RunResult& result) {
   return result.violation->oracle + ": " + result.violation->message;
 }
 
-void expect_ok(const RunResult& result) { EXPECT_EQ(result.verdict, Verdict::kOk) << why(result); }
+void expect_ok(const RunResult& result) {
+  EXPECT_EQ(result.verdict, RunVerdict::kOk) << why(result);
+}
 
 // The narrated trace of a run, for what shows nowhere else.
 std::string traced(RunSpec spec, RunResult* result = nullptr) {
@@ -178,13 +180,13 @@ TEST(Plan, AParameterIsDrawnByItsOwnName) {
 
 TEST(Vacuity, WithoutClients) {
   const RunResult result = run(small("params { workload { clients: 0 } }"));
-  EXPECT_EQ(result.verdict, Verdict::kVacuous);
+  EXPECT_EQ(result.verdict, RunVerdict::kVacuous);
   EXPECT_EQ(result.reason, "no operation of a client was compared");
 }
 
 TEST(Vacuity, WithoutACommittedEntry) {
   const RunResult result = run(small("params { duration_ms: 100 }"));
-  EXPECT_EQ(result.verdict, Verdict::kVacuous);
+  EXPECT_EQ(result.verdict, RunVerdict::kVacuous);
   EXPECT_EQ(result.reason, "nothing was committed in the safety phase");
 }
 
@@ -192,7 +194,7 @@ TEST(Vacuity, WithoutAFaultThatFired) {
   const RunResult result =
       run(small("fault { kind: CRASH target { node: 1 } trigger { when { "
                 "committed: 99999 } } }"));
-  EXPECT_EQ(result.verdict, Verdict::kVacuous);
+  EXPECT_EQ(result.verdict, RunVerdict::kVacuous);
   EXPECT_EQ(result.reason, "no fault of the plan fired");
   EXPECT_EQ(result.faults_idle, 1u);
 }
@@ -201,7 +203,7 @@ TEST(Vacuity, AnEmptyPlanNeedsNoFault) { expect_ok(run(small(""))); }
 
 TEST(Hang, IsAViolation) {
   const RunResult result = run(small("params { event_count_max: 1000 }"));
-  ASSERT_EQ(result.verdict, Verdict::kViolation);
+  ASSERT_EQ(result.verdict, RunVerdict::kViolation);
   EXPECT_EQ(result.violation->oracle, "hang");
   EXPECT_EQ(result.event_count, 1000u);
 }
@@ -211,7 +213,7 @@ TEST(Liveness, ACoreThatElectsNobodyIsAViolation) {
   const RunResult result =
       run(small("params { network { latency_us_min: 900000 "
                 "latency_us_max: 1000000 } }"));
-  ASSERT_EQ(result.verdict, Verdict::kViolation);
+  ASSERT_EQ(result.verdict, RunVerdict::kViolation);
   EXPECT_EQ(result.violation->oracle, "liveness");
   EXPECT_EQ(result.violation->clause, "the core elects nobody");
 }

@@ -231,7 +231,7 @@ std::string_view to_string(Verdict verdict) {
   return "invalid";
 }
 
-int exit_code(Verdict verdict) {
+int check_exit_code(Verdict verdict) {
   switch (verdict) {
     case Verdict::kOk: return kExitOk;
     case Verdict::kViolation: return kExitViolation;
@@ -452,7 +452,7 @@ int read_and_judge(const CheckFlags& flags) {
     fmt::print(flags.json ? stderr : stdout, "{}", explanation(history, result, options));
   }
   if (!flags.html.empty() && !write_picture(flags, history, result)) return kExitEnvironment;
-  return exit_code(result.verdict);
+  return check_exit_code(result.verdict);
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ namespace {
 constexpr size_t kLineCountMax = 60;
 
 // What is running, for the CHECK handler.
-sim::World* current_world = nullptr;
-const sim::RunSpec* current_spec = nullptr;
+sim::World* explained_world = nullptr;
+const sim::RunSpec* explained_spec = nullptr;
 size_t line_count_max = kLineCountMax;
 
 int explain(const sim::RunResult& result) {
@@ -26,13 +26,13 @@ int explain(const sim::RunResult& result) {
                sim::to_string(result.verdict));
     return exit_code(result.verdict);
   }
-  fmt::print("{}", explain_text(*current_spec, result, current_world->story(), line_count_max));
+  fmt::print("{}", explain_text(*explained_spec, result, explained_world->story(), line_count_max));
   std::fflush(stdout);
   return kExitViolation;
 }
 
 void explain_failed_check(const std::string& message) {
-  _exit(explain(current_world->result_of_failed_check(message)));
+  _exit(explain(explained_world->result_of_failed_check(message)));
 }
 
 }  // namespace
@@ -51,8 +51,8 @@ int explain_command(const RunOptions& options, bool all) {
   fmt::print("seed {}: {}\n", seed,
              loaded.scenario.has_story() ? loaded.scenario.story() : "a run of the swarm");
   sim::World world(spec);
-  current_world = &world;
-  current_spec = &spec;
+  explained_world = &world;
+  explained_spec = &spec;
   if (all) line_count_max = 0;
   set_check_handler(explain_failed_check);
   return explain(world.run());
