@@ -4,6 +4,7 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
@@ -26,7 +27,9 @@ class FirstError final : public google::protobuf::io::ErrorCollector {
   std::string text;
 };
 
-Duration ms(uint64_t count) { return std::chrono::milliseconds(count); }
+// More than that is out of every range, and would be out of a Duration's, too.
+constexpr uint64_t kMsMax = uint64_t{1} << 40;
+Duration ms(uint64_t count) { return std::chrono::milliseconds(std::min(count, kMsMax)); }
 
 }  // namespace
 
@@ -43,14 +46,9 @@ std::string parse_members(const std::string& text, std::vector<PeerAddress>& mem
     if (equals == std::string_view::npos || code != std::errc() || stop != id_end || id == 0) {
       return fmt::format("'{}': give ID=HOST:PORT,ID=HOST:PORT,...", part);
     }
-    std::string address(part.substr(equals + 1));
-    std::string host;
-    std::string port;
-    const std::string error = parse_address(address, host, port);
-    if (!error.empty()) return error;
-    members.push_back({NodeId(id), std::move(address)});
+    members.push_back({NodeId(id), std::string(part.substr(equals + 1))});
   }
-  return {};
+  return members_error(members);
 }
 
 std::string load_config(const std::string& path, ServerOptions& options) {

@@ -198,6 +198,7 @@ bool Connection::try_next_address() {
 
 void Connection::begin(int fd, uint32_t events) {
   fd_ = fd;
+  begun_at_ = monotonic_now();
   connected_ = false;
   events_ = events;
   loop_.watch(fd_, events_, *this);
@@ -314,7 +315,9 @@ void Connection::on_ready(uint32_t events) {
 void Connection::read_some() {
   // One for all connections of the thread: most of what arrives is whole frames, read in place.
   static thread_local std::string room(kReadBytes, '\0');
-  const ssize_t received = recv(fd_, room.data(), room.size(), 0);
+  const size_t most =
+      read_bytes_max_ == nullptr ? room.size() : std::min(room.size(), *read_bytes_max_);
+  const ssize_t received = recv(fd_, room.data(), most, 0);
   if (received < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (received < 0) return break_off(errno_text("recv"));
   if (received == 0) return break_off("closed by the other end");

@@ -49,11 +49,16 @@ class Connection final : private Watcher {
   void close();
   // A longer frame of the other end breaks the connection, before memory is taken for it.
   void set_frame_bytes_max(size_t bytes) { frame_bytes_max_ = bytes; }
+  // Reads at most `bytes` in one turn of the loop; looked at each time, so it outlives this.
+  void limit_reads(const size_t& bytes) { read_bytes_max_ = &bytes; }
   // What arrives from now on, this call's batch included, is not looked at.
   void stop_reading() { reading_ = false; }
 
   bool is_open() const { return fd_ >= 0; }
   bool is_connected() const { return is_open() && connected_; }
+  bool is_looking_up() const { return is_open() && lookup_ != nullptr && events_ == 0; }
+  // When it began to connect to the address that it is on.
+  Time begun_at() const { return begun_at_; }
   uint64_t tag() const { return tag_; }
 
   void queue(const Envelope& envelope);
@@ -82,10 +87,12 @@ class Connection final : private Watcher {
   const uint64_t tag_;
   int fd_ = -1;
   std::shared_ptr<Lookup> lookup_;  // of a name, until this is closed
+  Time begun_at_;
   bool connected_ = false;
   bool reading_ = true;
   uint32_t events_ = 0;  // watched for
   size_t frame_bytes_max_ = kFrameBytesMax;
+  const size_t* read_bytes_max_ = nullptr;  // null: as much as one read takes
 
   std::string in_;  // the beginning of a frame; an idle connection holds no memory
   std::string out_;

@@ -95,13 +95,18 @@ PosixDisk::PosixDisk(Loop& loop, std::string directory, int directory_fd)
   for (size_t i = 0; i < kWorkerCount; ++i) workers_.emplace_back([this] { work(); });
 }
 
-PosixDisk::~PosixDisk() {
+void PosixDisk::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   work_.notify_all();
   for (std::thread& worker : workers_) worker.join();
+  workers_.clear();
+}
+
+PosixDisk::~PosixDisk() {
+  stop();
   loop_.forget(event_fd_, *this);
   for (const auto& [file, fd] : descriptors_) close(fd);
   close(event_fd_);
@@ -202,7 +207,7 @@ void PosixDisk::write(std::string_view file, uint64_t offset, std::span<const st
       const DiskStatus status = write_at(known->second, offset, data.data(), data.size());
       lock.unlock();
       ++unfinished_count_;
-      complete(token, status);
+      written_.push_back({token, status});
       return;
     }
   }
@@ -275,6 +280,8 @@ bool PosixDisk::deliver() {
       const std::lock_guard lock(mutex_);
       delivering_.swap(done_);
     }
+    delivering_.insert(delivering_.end(), written_.begin(), written_.end());
+    written_.clear();
     if (delivering_.empty()) return any;
     any = true;
     unfinished_count_ -= delivering_.size();

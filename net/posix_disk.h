@@ -5,7 +5,8 @@
 // directory; others overtake each other, so that a snapshot's sync does not hold up the log's.
 //
 // A small write to a file with nothing under way is made at once, on the calling thread: it only
-// copies into the page cache, and costs less than handing it over. It completes later like all.
+// copies into the page cache, and costs less than handing it over. It completes at the next
+// deliver().
 //
 // It refuses to retry anything: an error is reported as it is, once.
 #pragma once
@@ -35,8 +36,10 @@ class PosixDisk final : public Disk, private Watcher {
   // cannot be used.
   static std::unique_ptr<PosixDisk> open(Loop& loop, const std::string& directory,
                                          std::string& error);
-  // Waits for calls that have begun; drops the others.
   ~PosixDisk() override;
+
+  // Waits for calls that have begun; drops the others. Afterwards nobody's memory is used any more.
+  void stop();
 
   void set_client(DiskClient* client) override { client_ = client; }
 
@@ -60,9 +63,9 @@ class PosixDisk final : public Disk, private Watcher {
   void sync_directory(DiskToken token) override;
   uint64_t free_bytes() override;
 
-  // Tells the client what has completed; false when nothing has. The loop does so whenever there is
-  // something; calling it after a step saves what was written at once a turn of the loop.
-  // REQUIRES: not called from a completion.
+  // Tells the client what has completed; false when nothing has. The loop does so when a worker has
+  // done something; what was written at once is told of only here, so call it after whatever may
+  // have written. REQUIRES: not called from a completion.
   bool deliver();
 
   // Calls made and not told of yet.
@@ -129,6 +132,7 @@ class PosixDisk final : public Disk, private Watcher {
   bool stopping_ = false;
   std::map<std::string, int, std::less<>> descriptors_;
 
+  std::vector<Done> written_;     // at once, on the loop's thread
   std::vector<Done> delivering_;  // reused
   std::vector<std::thread> workers_;
 };

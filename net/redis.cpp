@@ -19,6 +19,10 @@ constexpr Duration kAcceptRetry = std::chrono::milliseconds(100);
 constexpr Duration kAskAgainAfter = std::chrono::milliseconds(10);
 constexpr Duration kBlockedLookEvery = std::chrono::seconds(1);
 constexpr size_t kReadBytes = size_t{64} << 10;
+// All connections together may bring so much in one turn of the loop, so that heartbeats do not
+// wait; each of them at least so much.
+constexpr size_t kReadBytesOfAll = size_t{1} << 20;
+constexpr size_t kReadBytesMin = size_t{4} << 10;
 // A connection holds this much of what it may not execute yet, then it is not read.
 constexpr size_t kHeldInputBytesMax = kLimits.command_bytes_max + (size_t{16} << 10);
 // With so much to be sent, it executes nothing more.
@@ -119,7 +123,8 @@ void RedisServer::receive(Connection& connection) {
   // One for all connections of the thread: what arrives is whole commands, as a rule.
   static thread_local std::string room(kReadBytes, '\0');
   CHECK(connection.in.size() < kHeldInputBytesMax);
-  const size_t wanted = std::min(kReadBytes, kHeldInputBytesMax - connection.in.size());
+  const size_t share = std::max(kReadBytesMin, kReadBytesOfAll / counts_.connections);
+  const size_t wanted = std::min({kReadBytes, share, kHeldInputBytesMax - connection.in.size()});
   const ssize_t received = recv(connection.fd, room.data(), wanted, 0);
   if (received < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (received < 0) return close(connection);

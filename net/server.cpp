@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <initializer_list>
 #include <thread>
 #include <utility>
 
@@ -24,6 +25,12 @@ namespace {
 // How long a first start waits for peers that could say that this node's disk was wiped.
 constexpr Duration kAskPeersMax = std::chrono::seconds(2);
 constexpr Duration kLockWaitMax = std::chrono::seconds(1);
+
+// Of options. Beyond them lies no use, and somewhere an overflow.
+constexpr uint64_t kSegmentBytesMax = uint64_t{4} << 30;
+constexpr uint64_t kLogBytesMax = uint64_t{1} << 50;
+constexpr uint64_t kCountMax = 10'000'000;
+constexpr uint64_t kMsMax = uint64_t{366} * 24 * 3600 * 1000;
 
 uint64_t system_random() {
   uint64_t bits = 0;
@@ -83,6 +90,34 @@ std::vector<uint64_t> voters_of(const ServerOptions& options) {
   return voters;
 }
 
+std::string limits_error(const ServerOptions& options) {
+  struct Limit {
+    const char* name;
+    uint64_t value;
+    uint64_t least;
+    uint64_t most;
+  };
+  const auto ms = [](Duration time) {
+    return static_cast<uint64_t>(
+        std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
+  };
+  for (const Limit& limit : std::initializer_list<Limit>{
+           {"segment_bytes", options.segment_bytes, kSegmentBytesMin, kSegmentBytesMax},
+           {"snapshot_log_bytes", options.snapshot_log_bytes, 1, kLogBytesMax},
+           {"kept_log_bytes", options.kept_log_bytes, 0, kLogBytesMax},
+           {"sessions_max", options.session_count_max, 1, kCountMax},
+           {"waiting_requests_max", options.waiting_count_max, 1, kCountMax},
+           {"snapshot_interval_ms", ms(options.snapshot_interval), 1, kMsMax},
+           {"session_timeout_ms", ms(options.session_timeout), 1, kMsMax},
+           {"request_timeout_ms", ms(options.request_timeout), 1, kMsMax},
+       }) {
+    if (limit.value >= limit.least && limit.value <= limit.most) continue;
+    return fmt::format("{}: {} is not from {} to {}", limit.name, limit.value, limit.least,
+                       limit.most);
+  }
+  return {};
+}
+
 // A process that was just killed may hold its lock for a moment yet.
 std::string lock_directory(PosixDisk& disk, const std::string& path) {
   const Time until = monotonic_now() + kLockWaitMax;
@@ -104,53 +139,49 @@ std::string options_error(const ServerOptions& options) {
     return "--id: give this node's number, from 1 up";
   }
   if (options.data_directory.empty()) return "--data: give the data directory";
-  if (options.cluster.empty() || options.group.empty()) {
-    return "--cluster and --group: give names that are not empty";
+  std::string error = label_error("--cluster", options.cluster);
+  if (error.empty()) error = label_error("--group", options.group);
+  if (!error.empty()) return error;
+  error = members_error(options.members);
+  if (!error.empty()) return "--peers: " + error;
+  const auto is_self = [&](const PeerAddress& member) { return member.id == options.id; };
+  if (options.members.size() > kVotersMax) {
+    return fmt::format("--peers: at most {} nodes", kVotersMax);
   }
-  std::vector<NodeId> ids;
-  for (const PeerAddress& member : options.members) {
-    std::string host;
-    std::string port;
-    const std::string error = parse_address(member.address, host, port);
-    if (!error.empty()) return fmt::format("--peers {}: {}", member.id.value(), error);
-    if (std::find(ids.begin(), ids.end(), member.id) != ids.end()) {
-      return fmt::format("--peers: node {} is there twice", member.id.value());
-    }
-    ids.push_back(member.id);
-  }
-  if (ids.size() > kVotersMax) return fmt::format("--peers: at most {} nodes", kVotersMax);
-  if (std::find(ids.begin(), ids.end(), options.id) == ids.end()) {
+  if (std::none_of(options.members.begin(), options.members.end(), is_self)) {
     return fmt::format("--peers: node {} itself (--id) is not among them", options.id.value());
   }
-  if (options.segment_bytes < kSegmentBytesMin) {
-    return fmt::format("segment_bytes: at least {}", kSegmentBytesMin);
-  }
+  error = limits_error(options);
+  if (!error.empty()) return error;
   std::string host;
   std::string port;
-  if (!options.listen.empty()) {
-    const std::string error = parse_address(options.listen, host, port);
-    if (!error.empty()) return "--listen " + error;
-  }
-  if (!options.redis_listen.empty()) {
-    const std::string error = parse_address(redis_listen_address(options), host, port);
-    if (!error.empty()) return "--redis-listen " + error;
-    if (options.redis_advertise.empty() && (host == "0.0.0.0" || host == "::")) {
-      return fmt::format(
+  const auto address_error = [&](std::string_view flag, const std::string& address) {
+    const std::string wrong = parse_address(address, host, port);
+    if (!wrong.empty()) return fmt::format("{} {}", flag, wrong);
+    if (std::stoul(port) != 0) return std::string();
+    return fmt::format("{} {}: give a port that others can know, not 0", flag, address);
+  };
+  if (!options.listen.empty()) error = address_error("--listen", options.listen);
+  if (error.empty() && !options.redis_listen.empty()) {
+    error = address_error("--redis-listen", redis_listen_address(options));
+    if (error.empty() && options.redis_advertise.empty() && (host == "0.0.0.0" || host == "::")) {
+      error = fmt::format(
           "--redis-listen {}: clients cannot be sent to that address; say with --redis-advertise "
           "HOST:PORT where they find this node",
           options.redis_listen);
     }
   }
-  if (!options.redis_advertise.empty()) {
+  if (error.empty() && !options.redis_advertise.empty()) {
     if (options.redis_listen.empty()) return "--redis-advertise: give --redis-listen, too";
-    const std::string error = parse_address(options.redis_advertise, host, port);
-    if (!error.empty()) return "--redis-advertise " + error;
-    if (host.size() > 255) return "--redis-advertise: its host is longer than 255 bytes";
+    error = address_error("--redis-advertise", options.redis_advertise);
+    if (error.empty() && host.size() > 255) {
+      error = "--redis-advertise: its host is longer than 255 bytes";
+    }
   }
-  if (!options.metrics_listen.empty()) {
-    const std::string error = parse_address(options.metrics_listen, host, port);
-    if (!error.empty()) return "--metrics-listen " + error;
+  if (error.empty() && !options.metrics_listen.empty()) {
+    error = address_error("--metrics-listen", options.metrics_listen);
   }
+  if (!error.empty()) return error;
   return config_error(node_config(options, Identity{.node_id = options.id}));
 }
 
@@ -184,9 +215,12 @@ Server::Server(const ServerOptions& options, Reload reload)
   CHECK(error.empty(), "{}", error);
 }
 
-// The node and its storage hear of nothing any more before the disk goes.
+// The disk's workers use memory of the node and its storage: they end first.
 Server::~Server() {
-  if (disk_ != nullptr) disk_->set_client(nullptr);
+  if (disk_ != nullptr) {
+    disk_->set_client(nullptr);
+    disk_->stop();
+  }
   if (signal_fd_ < 0) return;
   loop_.forget(signal_fd_, *this);
   close(signal_fd_);
@@ -205,9 +239,9 @@ std::string Server::run() {
   const bool had_past = access((options_.data_directory + "/NODE").c_str(), F_OK) == 0;
   const std::string error = start();
   if (!error.empty()) {
-    // Nobody has heard of this directory: it is as if it had never been.
-    const bool unknown = transport_ == nullptr || !transport_->has_reached_any();
-    if (!had_past && unknown) node_file_.remove();
+    // Nobody remembers this directory: it is as if it had never been.
+    const bool known = transport_ != nullptr && transport_->may_be_known();
+    if (!had_past && !known) node_file_.remove();
     return error;
   }
   while (!stopping_ && failure_.empty()) turn();
@@ -328,6 +362,7 @@ std::string Server::start_node() {
   config.first_start = !node_file_.log_began();
   node_ = std::make_unique<Node>(config, clock, network, *wal_);
   node_->start();
+  disk_->deliver();
   if (!node_->running()) return fmt::format("{}: {}", options_.data_directory, node_->message());
   if (!node_->message().empty()) log("warning", node_->message());
   started_ = true;
@@ -438,16 +473,14 @@ std::string Server::on_transfer_command(NodeId to) {
   return {};
 }
 
-// A node that never was of a group, and that most of the others do not take for one of theirs, has
-// wrong flags. One that runs goes on whatever a stranger says.
-void Server::on_refused(NodeId peer, net::Refusal refusal, const std::string& error) {
-  if (!failure_.empty()) return;
-  if (refusal == net::REFUSAL_OTHER_DIRECTORY) failure_ = error;
-  if (!first_start_ || refusal == net::REFUSAL_TOO_MANY) return;
-  if (std::find(refused_by_.begin(), refused_by_.end(), peer) == refused_by_.end()) {
-    refused_by_.push_back(peer);
-  }
-  if (2 * refused_by_.size() > options_.members.size() - 1) failure_ = error;
+// A node whose log has not begun must not vote when anybody knows it with another directory; and
+// when most of the others do not take it for one of theirs, it has wrong flags. One that has a past
+// goes on whatever a stranger says, until most of the others know it with another directory.
+void Server::on_refused(net::Refusal refusal, const std::string& error) {
+  if (!failure_.empty() || refusal == net::REFUSAL_TOO_MANY) return;
+  const bool other_directory = refusal == net::REFUSAL_OTHER_DIRECTORY;
+  const bool by_most = 2 * transport_->refusing_count() > options_.members.size() - 1;
+  if (first_start_ ? other_directory || by_most : other_directory && by_most) failure_ = error;
 }
 
 void Server::on_transport_event(const std::string& text) { log_.event(text); }

@@ -95,7 +95,7 @@ class Server final : private Clock,
   void on_status_request(net::Status& status) override;
   std::string on_snapshot_command() override;
   std::string on_transfer_command(NodeId to) override;
-  void on_refused(NodeId peer, net::Refusal refusal, const std::string& error) override;
+  void on_refused(net::Refusal refusal, const std::string& error) override;
   void on_transport_event(const std::string& text) override;
   void on_redis_request(Envelope&& envelope) override;
   const StateMachine& redis_state() const override { return node_->state(); }
@@ -132,9 +132,8 @@ class Server final : private Clock,
   std::unique_ptr<PosixDisk> disk_;
   NodeFile node_file_;
   Identity identity_;
-  std::vector<NodeId> refused_by_;  // at the first start
-  bool first_start_ = false;        // nothing of the log was durable yet
-  bool started_ = false;            // the node takes part
+  bool first_start_ = false;  // nothing of the log was durable yet
+  bool started_ = false;      // the node takes part
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<Wal> wal_;
   std::unique_ptr<Node> node_;

@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/draw.h"
+#include "core/text.h"
 
 namespace tally {
 namespace {
@@ -24,11 +25,19 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr Duration kAcceptRetry = milliseconds(100);
 // Connections that have not said yet who they are; the oldest makes room.
 constexpr size_t kStrangersMax = 128;
+constexpr Duration kStrangerMin = milliseconds(100);  // for so long none has to make room
+constexpr Duration kRoomRetry = milliseconds(10);
+// All clients together may bring so much in one turn of the loop, so that heartbeats do not wait;
+// each of them at least so much, and at most.
+constexpr size_t kClientsReadBytes = size_t{1} << 20;
+constexpr size_t kClientReadBytesMin = size_t{4} << 10;
 constexpr size_t kConnectionsPerMemberMax = 8;
 // A client that waits for less is not cut off for the sake of all.
 constexpr size_t kLeftBytesMin = size_t{64} << 10;
 // A client sends a handshake, requests and commands: nothing with entries behind it.
 constexpr size_t kClientFrameBytesMax = kFrameHeaderBytes + kFrameBodyBytesMax;
+
+constexpr size_t kLabelBytesMax = 255;
 
 constexpr uint64_t kLinkTag = uint64_t{1} << 63;
 
@@ -41,6 +50,48 @@ bool is_bulk(const Message& message) {
 }
 
 }  // namespace
+
+std::string members_error(const std::vector<PeerAddress>& members) {
+  for (auto node = members.begin(); node != members.end(); ++node) {
+    if (node->id == kNoNode || node->id.value() >= kFirstClient.value()) {
+      return fmt::format("node {}: a node's number is from 1 to {}", node->id.value(),
+                         kFirstClient.value() - 1);
+    }
+    std::string host;
+    std::string port;
+    const std::string error = parse_address(node->address, host, port);
+    if (!error.empty()) return fmt::format("node {}: {}", node->id.value(), error);
+    if (std::stoul(port) == 0) {
+      return fmt::format("node {} at {}: port 0 is nobody's; give the one that it listens on",
+                         node->id.value(), node->address);
+    }
+    const auto same_id = [&](const PeerAddress& other) { return other.id == node->id; };
+    if (std::any_of(members.begin(), node, same_id)) {
+      return fmt::format("node {} is there twice", node->id.value());
+    }
+    const auto other = std::find_if(members.begin(), node, [&](const PeerAddress& each) {
+      return each.address == node->address;
+    });
+    if (other != node) {
+      return fmt::format("nodes {} and {} both at {}; each has an address of its own",
+                         other->id.value(), node->id.value(), node->address);
+    }
+  }
+  return {};
+}
+
+std::string label_error(std::string_view what, std::string_view label) {
+  if (label.empty() || label.size() > kLabelBytesMax) {
+    return fmt::format("{} has {} bytes; give a name of 1 to {}", what, label.size(),
+                       kLabelBytesMax);
+  }
+  while (!label.empty()) {
+    const size_t size = utf8_sequence_bytes(label);
+    if (size == 0) return fmt::format("{} is not valid UTF-8", what);
+    label.remove_prefix(size);
+  }
+  return {};
+}
 
 Transport::Transport(Loop& loop, const TransportConfig& config, NodeFile& node_file,
                      TransportOwner& owner)
@@ -157,9 +208,15 @@ void Transport::forget(uint64_t endpoint) {
   if (found == inbound_.end()) return;
   const Inbound& inbound = found->second;
   if (!inbound.greeted) std::erase(strangers_, endpoint);
-  if (inbound.greeted && inbound.peer == kNoNode) --client_count_;
+  if (inbound.greeted && inbound.peer == kNoNode) count_clients(client_count_ - 1);
   left_bytes_ -= inbound.left_bytes;
   inbound_.erase(found);
+}
+
+void Transport::count_clients(size_t count) {
+  client_count_ = count;
+  client_read_bytes_ =
+      std::max(kClientReadBytesMin, kClientsReadBytes / std::max<size_t>(count, 1));
 }
 
 void Transport::mark_dirty(Inbound& inbound) {
@@ -191,11 +248,10 @@ void Transport::on_time(Time now) {
   for (Peer& peer : peers_) {
     for (Link& link : peer.lanes) {
       if (link.connection->is_open()) {
-        if (now < link.give_up_at) continue;
+        if (now < gives_up_at(link)) continue;
         link.connection->close();
         fail_link(peer, link, "no answer in time");
       } else if (now >= link.retry_at) {
-        link.give_up_at = now + kHandshakeTimeout;
         const std::string error = link.connection->connect(peer.address);
         if (!error.empty()) fail_link(peer, link, error);
       }
@@ -214,18 +270,24 @@ Time Transport::deadline() const {
   Time deadline = kNever;
   for (const Peer& peer : peers_) {
     for (const Link& link : peer.lanes) {
-      deadline = std::min(deadline, link.connection->is_open() ? link.give_up_at : link.retry_at);
+      deadline = std::min(deadline, link.connection->is_open() ? gives_up_at(link) : link.retry_at);
     }
   }
   if (!strangers_.empty()) deadline = std::min(deadline, inbound_.at(strangers_.front()).greet_by);
   return std::min(deadline, accept_at_);
 }
 
+// Of one that is open. A name takes as long as the system's resolver does.
+Time Transport::gives_up_at(const Link& link) {
+  if (link.ready || link.connection->is_looking_up()) return kNever;
+  return link.connection->begun_at() + kHandshakeTimeout;
+}
+
 void Transport::fail_link(Peer& peer, Link& link, const std::string& why) {
   now_ = monotonic_now();
   const bool was_ready = link.ready;
   link.ready = false;
-  link.give_up_at = kNever;
+  may_be_known_ |= std::exchange(link.asked, false);
   // Doubled with each failure, half of it drawn, so that a node that comes back is not stormed.
   const uint64_t doublings = std::min<uint64_t>(link.failure_count++, 10);
   const auto most =
@@ -235,7 +297,8 @@ void Transport::fail_link(Peer& peer, Link& link, const std::string& why) {
            static_cast<uint64_t>(now_.time_since_epoch().count()));
   link.retry_at = now_ + Duration(static_cast<int64_t>(most / 2 + scale(bits, most / 2)));
   peer.tried = true;
-  if (was_ready || peer.error.empty()) {  // once, not at every attempt
+  // Once, not at every attempt.
+  if (was_ready || peer.error.empty() || (peer.refuses && why != peer.error)) {
     owner_.on_transport_event(fmt::format("peer not reached id={} address={} error=\"{}\"",
                                           peer.id.value(), peer.address, why));
   }
@@ -257,15 +320,19 @@ void Transport::on_connected(Connection& connection) {
   for (const uint64_t voter : voters_) hello.add_voters(voter);
   hello.set_redis_address(config_.redis_address);
   connection.queue(message);
+  link_of(connection).asked = true;
 }
 
 void Transport::on_hello_reply(Peer& peer, Link& link, const net::HelloReply& reply) {
   if (reply.refusal() != net::REFUSAL_NONE) {
+    link.asked = false;
+    peer.refuses = reply.refusal() != net::REFUSAL_TOO_MANY;
     link.connection->close();
     fail_link(peer, link, fmt::format("refused: {}", reply.error()));
-    owner_.on_refused(peer.id, reply.refusal(), reply.error());
+    owner_.on_refused(reply.refusal(), reply.error());
     return;
   }
+  may_be_known_ = true;
   const uint64_t known = node_file_.peer_directory_id(peer.id);
   std::string error;
   if (reply.node_id() != peer.id.value()) {
@@ -280,10 +347,9 @@ void Transport::on_hello_reply(Peer& peer, Link& link, const net::HelloReply& re
     fail_link(peer, link, error);
     return;
   }
-  reached_any_ = true;
   link.ready = true;
-  link.give_up_at = kNever;
   link.failure_count = 0;
+  peer.refuses = false;
   peer.tried = true;
   peer.redis_address = reply.redis_address();
   peer.error.clear();
@@ -291,6 +357,18 @@ void Transport::on_hello_reply(Peer& peer, Link& link, const net::HelloReply& re
     owner_.on_transport_event(
         fmt::format("peer reached id={} address={}", peer.id.value(), peer.address));
   }
+}
+
+size_t Transport::refusing_count() const {
+  return static_cast<size_t>(
+      std::count_if(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.refuses; }));
+}
+
+bool Transport::may_be_known() const {
+  return may_be_known_ || std::any_of(peers_.begin(), peers_.end(), [](const Peer& peer) {
+           return std::any_of(std::begin(peer.lanes), std::end(peer.lanes),
+                              [](const Link& link) { return link.asked; });
+         });
 }
 
 bool Transport::has_tried_all() const {
@@ -301,6 +379,12 @@ bool Transport::has_tried_all() const {
 
 void Transport::on_ready(uint32_t /*events*/) {
   for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    if (strangers_.size() >= kStrangersMax && !oldest_stranger_may_go()) {
+      // The others wait in the system's queue.
+      loop_.rewatch(listen_fd_, 0, *this);
+      accept_at_ = monotonic_now() + kRoomRetry;
+      return;
+    }
     const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       accept_one(fd);
@@ -315,8 +399,15 @@ void Transport::on_ready(uint32_t /*events*/) {
   }
 }
 
+// It has had its time to say who it is.
+bool Transport::oldest_stranger_may_go() const {
+  return monotonic_now() >=
+         inbound_.at(strangers_.front()).greet_by - kHandshakeTimeout + kStrangerMin;
+}
+
 void Transport::accept_one(int fd) {
   if (strangers_.size() >= kStrangersMax) {
+    owner_.on_transport_event("connection closed: it does not say who it is, and others wait");
     Inbound& oldest = inbound_.at(strangers_.front());
     if (oldest.connection->is_open()) doom(oldest);
     drop_doomed();
@@ -426,8 +517,10 @@ void Transport::on_hello(Inbound& inbound, const net::Hello& hello) {
     inbound.peer = NodeId(hello.node_id());
     std::erase(strangers_, inbound.connection->tag());
     if (inbound.peer == kNoNode) {
-      ++client_count_;
+      count_clients(client_count_ + 1);
+      inbound.connection->limit_reads(client_read_bytes_);
     } else {
+      may_be_known_ = true;
       inbound.connection->set_frame_bytes_max(kFrameBytesMax);
       limit_member(inbound.peer);
     }

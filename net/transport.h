@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -33,6 +34,11 @@ struct PeerAddress {
 
   friend bool operator==(const PeerAddress&, const PeerAddress&) = default;
 };
+
+// What is wrong with a list of nodes: ids, addresses, anything that is there twice. Or empty.
+std::string members_error(const std::vector<PeerAddress>& members);
+// Of a cluster or group: 1 to 255 bytes of UTF-8. `what` is its name in the message.
+std::string label_error(std::string_view what, std::string_view label);
 
 struct TransportConfig {
   std::string cluster = "tally";
@@ -58,8 +64,8 @@ class TransportOwner {
   virtual std::string on_snapshot_command() = 0;
   virtual std::string on_transfer_command(NodeId to) = 0;
   // A peer takes no messages of this node, and why. REFUSAL_OTHER_DIRECTORY: it knows this node
-  // with another data directory, so it must not take part.
-  virtual void on_refused(NodeId peer, net::Refusal refusal, const std::string& error) = 0;
+  // with another data directory.
+  virtual void on_refused(net::Refusal refusal, const std::string& error) = 0;
   // For the log: "event key=value ...".
   virtual void on_transport_event(const std::string& text) = 0;
 };
@@ -84,8 +90,11 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
 
   // Every peer was reached, or could not be, at least once.
   bool has_tried_all() const;
-  // A peer has taken this node's handshake.
-  bool has_reached_any() const { return reached_any_; }
+  // Peers whose last answer to this node's handshake was a refusal, other than for want of room.
+  size_t refusing_count() const;
+  // A peer may have written down this node's directory id: one has taken its handshake, or one
+  // whose handshake it took, or nobody knows.
+  bool may_be_known() const;
   void add_status(net::Status& status) const;
   // Where clients of Redis find a node, as it said; empty when it has not.
   std::string redis_address(NodeId node) const;
@@ -97,9 +106,9 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   // A connection that this node opened.
   struct Link {
     std::unique_ptr<Connection> connection;
+    bool asked = false;          // the handshake has begun; it may be in the other's file
     bool ready = false;          // the handshake is done
     Time retry_at;               // when not open
-    Time give_up_at = kNever;    // while connecting or shaking hands
     uint64_t failure_count = 0;  // since it was last ready
   };
   struct Peer {
@@ -107,6 +116,7 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
     std::string address;
     Link lanes[kLaneCount];
     bool tried = false;
+    bool refuses = false;
     std::string redis_address;
     std::string error;  // why it is not reached
     uint64_t dropped_count = 0;
@@ -132,6 +142,9 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   void drop_doomed();
   void account(Inbound& inbound);
   void forget(uint64_t endpoint);
+  void count_clients(size_t count);
+  bool oldest_stranger_may_go() const;
+  static Time gives_up_at(const Link& link);
   void on_hello(Inbound& inbound, const net::Hello& hello);
   net::HelloReply judge(const net::Hello& hello);
   void on_hello_reply(Peer& peer, Link& link, const net::HelloReply& reply);
@@ -158,8 +171,9 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   uint64_t next_endpoint_ = kFirstClient.value();
   std::deque<uint64_t> strangers_;  // inbound connections before their handshake, oldest first
   size_t client_count_ = 0;         // after it, of clients
+  size_t client_read_bytes_ = 0;    // what each of them may bring in one turn
   size_t left_bytes_ = 0;           // of all inbound connections
-  bool reached_any_ = false;
+  bool may_be_known_ = false;
   std::vector<uint64_t> dirty_;   // inbound connections with something queued
   std::vector<uint64_t> doomed_;  // closed, to be dropped
   uint64_t cut_off_count_ = 0;

@@ -239,6 +239,22 @@ def test_refuses_to_start():
     refused_start(["--id", "2", *good[2:]], ["node 2"], code=2)
     refused_start(good[:5] + ["1=nonsense"], ["HOST:PORT"], code=2)
     refused_start(good + ["--heartbeat-ms", "5000"], ["heartbeat"], code=2)
+    for peer, words in ((f"9223372036854775808=127.0.0.1:{other}", "a node's number is from 1"),
+                        (f"4294967296=127.0.0.1:{other}", "a node's number is from 1"),
+                        (f"2=127.0.0.1:{port}", "nodes 1 and 2"), ("2=127.0.0.1:0", "port 0")):
+        refused_start(good[:5] + [f"{good[5]},{peer}"], [words], code=2)
+    for name in ("", "x" * 256, b"\xff"):
+        for flag in ("--cluster", "--group"):
+            refused_start(good + [flag, name], [flag, "UTF-8" if name == b"\xff" else "bytes"],
+                          code=2)
+    refused_start(good + ["--redis-listen", "0"], ["--redis-listen", "port"], code=2)
+    for text, words in (("snapshot_interval_ms: 18446744073709551615", "snapshot_interval_ms"),
+                        ("segment_bytes: 18446744073709551615", "segment_bytes"),
+                        ("request_timeout_ms: 0", "request_timeout_ms")):
+        with tempfile.NamedTemporaryFile("w", suffix=".config") as config:
+            config.write(text)
+            config.flush()
+            refused_start(good + ["--config", config.name], [words, "is not from"], code=2)
     refused_start(good + ["--no-such-flag"], ["no-such-flag"], code=2)
     for number in ("-1", "0", "010", "1e3", "99999999999999999"):
         refused_start(good + ["--election-timeout-ms", number], [f"'{number}' is no number"],
@@ -399,6 +415,76 @@ def test_a_wiped_node_stays_out():
         # A client of another cluster is told so.
         done = cluster.ctl("--cluster", "other", "get", "hits", code=2)
         expect("cluster 'other'" in done.stderr, done.stderr)
+
+
+def test_a_stray_node_stops_nobody():
+    with Cluster(BIN, flags=FAST) as old, Cluster(BIN, flags=FAST) as cluster:
+        old.wait_leader()
+        for node in old.ids:
+            old.stop(node)
+        cluster.wait_leader()
+        cluster.kill(3)
+        dead = free_ports(2)
+        peers = f"1=127.0.0.1:{dead[0]},2=127.0.0.1:{dead[1]},3={cluster.address(3)}"
+        new_for = {str(cluster.data(3)): str(old.data(3)), cluster.peers(3): peers}
+        stray = subprocess.Popen([new_for.get(word, word) for word in cluster.command(3)],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            for node in (1, 2):
+                until = time.monotonic() + 20
+                while "another data directory" not in cluster.log(node):
+                    expect(time.monotonic() < until, f"it refuses nobody: {cluster.log(node)}")
+                    time.sleep(0.05)
+            expect(cluster.ctl("inc", "hits").stdout == "1\n", "the others go on")
+        finally:
+            stray.kill()
+            stray.wait()
+        cluster.start(3)
+        cluster.wait_equal()
+        cluster.assert_running()
+
+
+def test_wrong_flags_at_the_first_start_are_forgiven():
+    with Cluster(BIN, flags=FAST) as cluster:
+        cluster.wait_leader()
+        cluster.kill(3)
+        shutil.rmtree(cluster.data(3))
+        for node in (1, 2):  # as if none of them had ever met it
+            cluster.kill(node)
+            shutil.rmtree(cluster.data(node))
+            cluster.start(node)
+        cluster.wait_leader()
+        # It reaches nobody, but is reached, and ends for another reason.
+        with socket.socket() as silent, socket.socket() as mute, socket.socket() as busy:
+            for each in (silent, mute, busy):
+                each.bind(("127.0.0.1", 0))
+                each.listen()
+            port = [each.getsockname()[1] for each in (silent, mute, busy)]
+            peers = f"1=127.0.0.1:{port[0]},2=127.0.0.1:{port[1]},3={cluster.address(3)}"
+            wrong = [peers if word == cluster.peers(3) else word for word in cluster.command(3)]
+            done = subprocess.run([*wrong, "--redis-listen", f"127.0.0.1:{port[2]}"],
+                                  capture_output=True, text=True, timeout=20, check=False)
+            expect(done.returncode == 3 and "in use" in done.stderr, f"{done}")
+        cluster.start(3)
+        cluster.ctl("inc", "hits")
+        cluster.wait_equal()
+
+
+def test_a_burst_of_clients_gets_in():
+    with Cluster(BIN, flags=FAST) as cluster:
+        leader = cluster.wait_leader()
+        term = cluster.status()[leader - 1]["term"]
+        began = time.monotonic()
+        said = json.loads(cluster.ctl("--json", "--timeout-ms", "60000", "bench", "--clients",
+                                      "2000", "--operations", "4000").stdout)
+        print(f"   2000 clients in {time.monotonic() - began:.1f} s: {said}")
+        expect(said["ok"] == 4000, f"{said}")
+        expect(time.monotonic() - began < 20, "they wait for each other")
+        # And many requests at once keep no heartbeat waiting.
+        cluster.ctl("bench", "--clients", "400", "--pipeline", "64", "--get-percent", "100",
+                    "--seconds", "3")
+        node = cluster.status()[leader - 1]
+        expect(node["role"] == "leader" and node["term"] == term, f"{cluster.status()}")
 
 
 def test_bytes_of_any_kind_do_no_harm():
@@ -821,6 +907,21 @@ def test_admin_verbs_say_how_it_ended():
         expect(text.count("snapshot up to") == 3, text)
 
         leader = cluster.leader()
+        said = json.loads(cluster.ctl("--json", "members").stdout)["members"]
+        expect([(each["id"], each["address"]) for each in said]
+               == [(node, cluster.address(node)) for node in cluster.ids], f"{said}")
+        expect([each["id"] for each in said if each["leads"]] == [leader], f"{said}")
+        text = cluster.ctl("members").stdout
+        expect(text.count("voter") == 3 and text.count("leads") == 1, text)
+
+        # An answer that cannot be told is not done.
+        with open("/dev/full", "w", encoding="ascii") as full:
+            command = [str(BIN / "tallyctl"), "--peers", cluster.peers(), "get", "hits"]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True,
+                                  check=False)
+        expect(done.returncode == 4 and "could not be written" in done.stderr, f"{done}")
+        cluster.ctl("log", "dump", "/", code=2)
+
         to = next(node for node in cluster.ids if node != leader)
         said = json.loads(cluster.ctl("--json", "transfer", str(to)).stdout)
         expect(said["outcome"] == "ok" and said["node"] == to and said["term"] > 1, f"{said}")
@@ -840,6 +941,10 @@ def test_admin_verbs_say_how_it_ended():
         expect(len({len(line) for line in lines[:4]}) == 1, "\n".join(lines))
         expect(lines[4].startswith(f"node {gone}: ") and "refused" in lines[4], f"{lines}")
         cluster.ctl("snapshot", code=3)
+        until = time.monotonic() + 10
+        while "silent" not in cluster.ctl("status").stdout:
+            expect(time.monotonic() < until, "a leader does not miss a dead follower")
+            time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ def test_libraries_count_through_leader_kills():
             "redis-py": ["/usr/bin/python3", "-B", str(HERE / "clients/redis_py.py")],
             "perl": ["perl", str(HERE / "clients/redis_perl.pl")],
         }
-        # Each library twice: where no node dies that it talks to, and where every node may; there it
-        # begins at the node that dies first.
+        # Each library twice: where no node dies that it talks to, and where every node may; there
+        # it begins at the node that dies first.
         began = {}
         for name, command in libraries.items():
             for where, seconds, ports in (("followers", "7", followers),

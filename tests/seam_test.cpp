@@ -69,7 +69,9 @@ class PosixWorld final : public World {
   }
   Disk& disk() override { return *disk_; }
   void run() override {
-    while (disk_->unfinished_count() > 0) loop_.turn(kNever);
+    while (disk_->unfinished_count() > 0) {
+      if (!disk_->deliver()) loop_.turn(kNever);
+    }
   }
 
  private:
@@ -302,7 +304,7 @@ class Owner final : public TransportOwner {
   void on_status_request(net::Status&) override {}
   std::string on_snapshot_command() override { return {}; }
   std::string on_transfer_command(NodeId) override { return {}; }
-  void on_refused(NodeId, net::Refusal refusal, const std::string& error) override {
+  void on_refused(net::Refusal refusal, const std::string& error) override {
     if (refusal == net::REFUSAL_OTHER_DIRECTORY) wiped = error;
   }
   void on_transport_event(const std::string& text) override { events.push_back(text); }

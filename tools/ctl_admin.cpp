@@ -1,6 +1,7 @@
 #include "tools/ctl_admin.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -17,6 +18,8 @@ using std::chrono::milliseconds;
 constexpr Duration kStatusTimeout = milliseconds(2000);
 constexpr Duration kPollTimeout = milliseconds(500);
 constexpr Duration kPollInterval = milliseconds(20);
+// A follower that has not answered its leader for so long does not follow.
+constexpr uint64_t kSilentMs = 2000;
 
 void sleep_for(Duration time) {
   Loop loop;
@@ -105,11 +108,14 @@ const net::Status* find_leader(const std::vector<NodeAnswer>& answers) {
   return leader;
 }
 
-// How the leader feeds this node; "-" for itself, and when nobody leads.
+// How the leader feeds this node, or that it hears nothing of it; "-" for itself, and when nobody
+// leads.
 std::string replication_of(NodeId node, const net::Status* leader) {
   if (leader != nullptr) {
     for (const net::Status::Peer& peer : leader->peers()) {
-      if (peer.id() == node.value() && !peer.replication().empty()) return peer.replication();
+      if (peer.id() != node.value() || peer.replication().empty()) continue;
+      if (peer.silent_ms() < kSilentMs) return peer.replication();
+      return fmt::format("silent {} s", peer.silent_ms() / 1000);
     }
   }
   return "-";
@@ -242,11 +248,46 @@ int status_command(const ClusterFlags& flags, const Cluster& cluster) {
 
 int watch_command(const ClusterFlags& flags, const Cluster& cluster) {
   for (;;) {
-    if (!flags.json) fmt::print("\033[H\033[2J");
+    if (!flags.json && isatty(STDOUT_FILENO) != 0) fmt::print("\033[H\033[2J");
     status_command(flags, cluster);
-    std::fflush(stdout);
+    if (std::fflush(stdout) != 0) return kExitDone;  // nobody watches any more
     sleep_for(std::chrono::seconds(1));
   }
+}
+
+int members_command(const ClusterFlags& flags, const Cluster& cluster) {
+  const auto answers = ask_status(cluster, std::min(timeout_of(flags), kStatusTimeout));
+  const net::Status* leader = find_leader(answers);
+  if (leader == nullptr) {
+    fmt::print(stderr, "tallyctl: no node that answers leads; tallyctl status tells more\n");
+    return kExitNotApplied;
+  }
+  struct Member {
+    uint64_t id;
+    std::string address;
+  };
+  std::vector<Member> members;
+  for (const NodeAnswer& answer : answers) {
+    if (answer.id.value() == leader->id()) members.push_back({leader->id(), answer.address});
+  }
+  for (const net::Status::Peer& peer : leader->peers()) {
+    members.push_back({peer.id(), peer.address()});
+  }
+  std::sort(members.begin(), members.end(),
+            [](const Member& a, const Member& b) { return a.id < b.id; });
+  std::string json;
+  for (const Member& member : members) {
+    const bool leads = member.id == leader->id();
+    if (flags.json) {
+      json += fmt::format("{}{{\"id\":{},\"address\":{},\"role\":\"voter\",\"leads\":{}}}",
+                          json.empty() ? "" : ",", member.id, json_text(member.address), leads);
+    } else {
+      fmt::print("node {}  {}  voter{}\n", member.id, printable(member.address),
+                 leads ? ", leads" : "");
+    }
+  }
+  if (flags.json) fmt::print("{{\"members\":[{}]}}\n", json);
+  return kExitDone;
 }
 
 int snapshot_command(const ClusterFlags& flags, const Cluster& cluster) {

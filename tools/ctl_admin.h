@@ -1,5 +1,5 @@
-// tallyctl's verbs about nodes: status, watch, snapshot, transfer. Each ends within --timeout-ms,
-// and returns the exit code.
+// tallyctl's verbs about nodes: status, watch, members, snapshot, transfer. Each ends within
+// --timeout-ms, and returns the exit code.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,8 @@ namespace tally::tools {
 int status_command(const ClusterFlags& flags, const Cluster& cluster);
 // status, again each second, for ever.
 int watch_command(const ClusterFlags& flags, const Cluster& cluster);
+// The group as its leader knows it.
+int members_command(const ClusterFlags& flags, const Cluster& cluster);
 // Asks every node for a snapshot of what it has applied, and waits until there is one.
 int snapshot_command(const ClusterFlags& flags, const Cluster& cluster);
 // Asks the leader, then waits until another node leads. `to` 0: it chooses.

@@ -296,7 +296,11 @@ void Bench::show_progress(Time now) {
 }
 
 int Bench::run() {
-  std::signal(SIGINT, [](int /*signal*/) { interrupted = 1; });
+  // The first ends the load and waits for what is under way, the second ends everything.
+  std::signal(SIGINT, [](int /*signal*/) {
+    interrupted = 1;
+    std::signal(SIGINT, SIG_DFL);
+  });
   const NodeId leader = options_.spread ? kNoNode : find_leader();
   if (!options_.history.empty()) {
     history_ = std::fopen(options_.history.c_str(), "we");

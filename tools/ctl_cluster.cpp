@@ -16,26 +16,8 @@ std::string parse_cluster(const ClusterFlags& flags, Cluster& cluster) {
   cluster.group = flags.group;
   const std::string error = parse_members(flags.peers, cluster.nodes);
   if (!error.empty()) return "--peers: " + error;
-  for (auto node = cluster.nodes.begin(); node != cluster.nodes.end(); ++node) {
-    if (node->address.ends_with(":0")) {
-      return fmt::format(
-          "--peers: node {} at {}: port 0 is nobody's; give the one that it listens "
-          "on",
-          node->id.value(), node->address);
-    }
-    const auto same_id = [&](const PeerAddress& other) { return other.id == node->id; };
-    if (std::any_of(cluster.nodes.begin(), node, same_id)) {
-      return fmt::format("--peers: node {} is there twice", node->id.value());
-    }
-    const auto other = std::find_if(cluster.nodes.begin(), node, [&](const PeerAddress& each) {
-      return each.address == node->address;
-    });
-    if (other != node) {
-      return fmt::format("--peers: nodes {} and {} both at {}; each has an address of its own",
-                         other->id.value(), node->id.value(), node->address);
-    }
-  }
-  return {};
+  const std::string label = label_error("--cluster", flags.cluster);
+  return label.empty() ? label_error("--group", flags.group) : label;
 }
 
 std::string printable(std::string_view text) {

@@ -67,8 +67,12 @@ std::string dump_paths(const std::vector<std::string>& paths, size_t& wrong) {
     std::error_code code;
     if (!fs::is_directory(path, code)) {
       files.emplace_back(path);
-    } else if (!add_files_of(path, files)) {
-      return fmt::format("{} cannot be read", path);
+    } else {
+      const size_t before = files.size();
+      if (!add_files_of(path, files)) return fmt::format("{} cannot be read", path);
+      if (files.size() == before) {
+        return fmt::format("{} has neither log nor snapshot: it is no data directory", path);
+      }
     }
   }
   Identity owner;

@@ -155,6 +155,7 @@ int run(int argc, char** argv) {
   get->add_option("name", get_name, "The counter")->required();
   CLI::App* status = app.add_subcommand("status", "All nodes: role, term, indexes, lag, disk");
   CLI::App* watch = app.add_subcommand("watch", "status, again each second");
+  CLI::App* members = app.add_subcommand("members", "The group as its leader knows it");
   CLI::App* snapshot =
       app.add_subcommand("snapshot", "Have every node take a snapshot, and wait for it");
   uint64_t transfer_to = 0;
@@ -198,6 +199,7 @@ int run(int argc, char** argv) {
   if (*get) return operate(flags, cluster, Client::Get{name});
   if (*status) return status_command(flags, cluster);
   if (*watch) return watch_command(flags, cluster);
+  if (*members) return members_command(flags, cluster);
   if (*snapshot) return snapshot_command(flags, cluster);
   if (*transfer) return transfer_command(flags, cluster, transfer_to);
   return bench(flags, cluster, bench_options);
@@ -206,4 +208,10 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace tally::tools
 
-int main(int argc, char** argv) { return tally::tools::run(argc, argv); }
+// An answer that was lost on the way to whoever asked is one that nobody knows.
+int main(int argc, char** argv) {
+  const int code = tally::tools::run(argc, argv);
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  fmt::print(stderr, "tallyctl: its answer could not be written to stdout\n");
+  return code == tally::tools::kExitDone ? tally::tools::kExitUnknown : code;
+}

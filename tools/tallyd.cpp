@@ -10,6 +10,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstdio>
+#include <optional>
 #include <string>
 
 #include "net/config.h"
@@ -33,8 +34,8 @@ struct Flags {
   std::string config;
   uint64_t id = 0;
   std::string data;
-  std::string cluster;
-  std::string group;
+  std::optional<std::string> cluster;
+  std::optional<std::string> group;
   std::string peers;
   std::string listen;
   std::string metrics_listen;
@@ -113,8 +114,8 @@ std::string take(const Flags& flags, ServerOptions& options) {
   }
   if (flags.id != 0) options.id = NodeId(flags.id);
   if (!flags.data.empty()) options.data_directory = flags.data;
-  if (!flags.cluster.empty()) options.cluster = flags.cluster;
-  if (!flags.group.empty()) options.group = flags.group;
+  if (flags.cluster) options.cluster = *flags.cluster;
+  if (flags.group) options.group = *flags.group;
   if (!flags.peers.empty()) {
     const std::string error = parse_members(flags.peers, options.members);
     if (!error.empty()) return "--peers: " + error;
