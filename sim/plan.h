@@ -16,6 +16,9 @@ namespace tally::sim {
 // its own number, so leaving one out changes no other.
 std::vector<Fault> draw_plan(uint64_t seed, const Params& params);
 
+// No time in a plan is longer: beyond the end of any run, and far from what 64 bits hold in ns.
+inline constexpr int64_t kPlanMsMax = 1'000'000'000;
+
 // The last kind that has a weight in Params::Faults.
 inline constexpr FaultKind kLastDrawnKind = TRANSFER;
 
@@ -28,12 +31,20 @@ void draw_picks(uint64_t seed, const Params& params, std::vector<Fault>& plan);
 // The nodes of the liveness phase: a quorum of the smallest size, sorted, 1-based.
 std::vector<int64_t> draw_core(uint64_t seed, const Params& params);
 
-// What is wrong with `times` and `every_ms` of a fault; empty: nothing.
-std::string repeat_error(const Fault& fault);
+// What is wrong with a fault, and which of its fields says so ("trigger.at_ms", "target[1].node");
+// empty: nothing, and the fault as a whole.
+struct PlanError {
+  std::string text;
+  std::string field;
+  bool empty() const { return text.empty(); }
+};
 
-// Gives missing ids by position and checks every entry against the cluster. Empty, or the first
-// thing that is wrong, naming the entry and the field; `culprit` is then the entry's position.
-std::string complete_plan(std::vector<Fault>& plan, const Params& params, size_t& culprit);
+// What is wrong with `times` and `every_ms` of a fault.
+PlanError repeat_error(const Fault& fault);
+
+// Gives missing ids by position and checks every entry against the cluster. The first thing that is
+// wrong, naming the entry and the field; `culprit` is then the entry's position.
+PlanError complete_plan(std::vector<Fault>& plan, const Params& params, size_t& culprit);
 
 // Changes what is on a node's media behind its back; subject to the atlas.
 bool is_damage(FaultKind kind);

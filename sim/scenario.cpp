@@ -28,26 +28,62 @@ std::string core_error(const std::vector<int64_t>& core, int64_t nodes) {
   return {};
 }
 
-// Who may fire in a run. (`crash` is a sweep's, `expectation` this file's.)
-constexpr std::string_view kOracleNames[] = {
-    "election safety", "log matching", "leader completeness",  "leader append-only",
-    "monotone",        "durability",   "state machine safety", "linearizability",
-    "exactly-once",    "liveness",     "convergence",          "hang",
-    "codec",           "check"};
+// Who may fire in a run, and with which clauses. (`crash` is a sweep's, `expectation` this file's;
+// the clause of `check` is whatever was checked.) A test looks for others in the source.
+struct Oracle {
+  std::string_view name;
+  std::vector<std::string_view> clauses;
+};
+const Oracle kOracles[] = {
+    {"election safety", {"two votes of one node in one term", "two leaders in one term"}},
+    {"log matching", {"same index and term, different past"}},
+    {"leader completeness", {"a leader lacks a committed entry"}},
+    {"leader append-only", {"a leader replaced an entry of its log"}},
+    {"monotone",
+     {"a term went back", "a vote changed within its term", "a commit index went back",
+      "applied out of step with commit"}},
+    {"durability",
+     {"a restart forgot the term or the vote", "a restart lost a committed entry",
+      "a node calls itself whole and lacks a committed entry",
+      "recovery calls an undamaged disk damaged", "recovery refuses its own directory",
+      "recovery calls term and vote lost that are whole",
+      "a message shows a term that is not durable", "a damaged node votes",
+      "a damaged node acknowledges", "a vote leaves before it is durable",
+      "an acknowledged snapshot is not durable", "an acknowledged entry is not durable",
+      "a committed entry is not on the media of a quorum"}},
+    {"state machine safety",
+     {"a log begins behind what was never committed", "committed beyond the log",
+      "two entries committed at one index", "two states after the same entries"}},
+    {"linearizability", {"no order explains what clients saw"}},
+    {"exactly-once", {"a counter is not the sum of its increments"}},
+    {"liveness", {"the core elects nobody", "the core does not serve"}},
+    {"convergence", {"the core's replicas stay different"}},
+    {"hang", {"the event budget is spent"}},
+    {"codec", {"the wire codec failed"}},
+    {"check", {}}};
 
-bool is_oracle(const std::string& name) {
-  return std::find(std::begin(kOracleNames), std::end(kOracleNames), name) !=
-         std::end(kOracleNames);
+std::string violation_error(const Expect& expect) {
+  if (!expect.has_violation()) {
+    return expect.has_clause() ? "expect.clause belongs to an expect.violation, which is missing"
+                               : "";
+  }
+  std::vector<std::string_view> names;
+  for (const Oracle& oracle : kOracles) {
+    names.push_back(oracle.name);
+    if (oracle.name != expect.violation()) continue;
+    const auto& clauses = oracle.clauses;
+    if (!expect.has_clause() || clauses.empty()) return {};
+    if (std::find(clauses.begin(), clauses.end(), expect.clause()) != clauses.end()) return {};
+    return fmt::format("expect.clause is '{}', which {} never says (one of: {})", expect.clause(),
+                       oracle.name, fmt::join(clauses, "; "));
+  }
+  return fmt::format("expect.violation names '{}', which is no oracle (one of: {})",
+                     expect.violation(), fmt::join(names, ", "));
 }
 
 std::string expect_error(const Expect& expect, int64_t nodes) {
-  if (expect.has_violation() && !is_oracle(expect.violation())) {
-    return fmt::format("expect.violation names '{}', which is no oracle (one of: {})",
-                       expect.violation(), fmt::join(kOracleNames, ", "));
-  }
-  if (expect.has_clause() && !expect.has_violation()) {
-    return "expect.clause belongs to an expect.violation, which is missing";
-  }
+  const std::string error = violation_error(expect);
+  if (!error.empty()) return error;
   if (expect.leader_within_ms() < 0) return "expect.leader_within_ms is below 0";
   if (expect.committed_min() < 0) return "expect.committed_min is below 0";
   for (const auto* notes : {&expect.seen(), &expect.never_seen()}) {
@@ -70,6 +106,27 @@ std::string expect_error(const Expect& expect, int64_t nodes) {
   return {};
 }
 
+// All of them together.
+std::string contradiction(const Scenario& scenario) {
+  std::set<std::string> seen;
+  for (const Expect& expect : scenario.expect()) {
+    seen.insert(expect.seen().begin(), expect.seen().end());
+  }
+  for (const Expect& expect : scenario.expect()) {
+    for (const std::string& name : expect.never_seen()) {
+      if (seen.count(name) == 0) continue;
+      return fmt::format("expect names '{}' both in seen and in never_seen", name);
+    }
+  }
+  return {};
+}
+
+std::string at_error(int64_t at_us) {
+  constexpr int64_t kMax = kPlanMsMax * 1000;
+  if (at_us >= 0 && at_us <= kMax) return {};
+  return fmt::format("needs at_us within 0 .. {}, not {}", kMax, at_us);
+}
+
 std::string noise_error(const NoiseEvent& noise, const Params& params) {
   if (noise.has_client()) {
     if (noise.has_from() == noise.has_to()) return "needs one of from and to beside client";
@@ -89,7 +146,8 @@ std::string noise_error(const NoiseEvent& noise, const Params& params) {
   }
   if (noise.from() == noise.to()) return fmt::format("goes from node {} to itself", noise.to());
   if (noise.ordinal() < 1) return "needs an ordinal of at least 1";
-  if (noise.at_us() < 0) return "has a negative at_us";
+  const std::string error = at_error(noise.at_us());
+  if (!error.empty()) return error;
   if (!noise.has_effect()) return "has no effect (as in: effect: LOSE)";
   return {};
 }
@@ -103,7 +161,8 @@ std::string operation_error(const ClientOperation& operation, const Params::Work
     return fmt::format("is in lane {}; workload.pipeline is {}, so lanes are 0 .. {}",
                        operation.lane(), workload.pipeline(), workload.pipeline() - 1);
   }
-  if (operation.at_us() < 0) return "has a negative at_us";
+  const std::string time_error = at_error(operation.at_us());
+  if (!time_error.empty()) return time_error;
   if (operation.plus_ns() < 0 || operation.plus_ns() > 999) return "has plus_ns beyond 0 .. 999";
   const std::string name_error = counter_name_error(operation.counter());
   if (!name_error.empty()) return "names no counter: " + name_error;
@@ -113,6 +172,10 @@ std::string operation_error(const ClientOperation& operation, const Params::Work
   if (operation.get() == operation.has_add()) return "needs one of get: true and add";
   if (operation.get() && (operation.has_lower() || operation.has_upper())) {
     return "bounds a read; lower and upper go with add";
+  }
+  if (operation.has_lower() && operation.has_upper() && operation.lower() > operation.upper()) {
+    return fmt::format("has lower {} above upper {}: no value is within", operation.lower(),
+                       operation.upper());
   }
   return {};
 }
@@ -221,17 +284,24 @@ std::string make_run_spec(const Scenario& scenario, uint64_t seed,
   }
   spec.plan = draw_plan(seed, spec.params);
   std::vector<int> places(spec.plan.size(), 0);  // which fault of the scenario each one is from
+  PlanError wrong;
   for (int place = 0; place < scenario.fault_size(); ++place) {
-    error = repeat_error(scenario.fault(place));
-    if (!error.empty()) return about("fault", place, fmt::format("fault {} {}", place + 1, error));
+    wrong = repeat_error(scenario.fault(place));
+    if (!wrong.empty()) {
+      part = {"fault", place, wrong.field};
+      return fmt::format("fault {} {}", place + 1, wrong.text);
+    }
     for (Fault& fault : without_repeats(scenario.fault(place))) {
       spec.plan.push_back(std::move(fault));
       places.push_back(place);
     }
   }
   size_t position = 0;
-  error = complete_plan(spec.plan, spec.params, position);
-  if (!error.empty()) return about("fault", places[position], error);
+  wrong = complete_plan(spec.plan, spec.params, position);
+  if (!wrong.empty()) {
+    part = {"fault", places[position], wrong.field};
+    return wrong.text;
+  }
   draw_picks(seed, spec.params, spec.plan);
   const int64_t nodes = spec.params.nodes();
   spec.core.assign(scenario.core().begin(), scenario.core().end());
@@ -252,14 +322,21 @@ std::string make_run_spec(const Scenario& scenario, uint64_t seed,
   error = first_error(scenario.expect(), "", index,
                       [&](const Expect& expect) { return expect_error(expect, nodes); });
   if (!error.empty()) return about("expect", index, error);
-  return {};
+  error = contradiction(scenario);
+  return error.empty() ? error : about("expect", 0, error);
 }
 
 std::string place_of(const ScenarioPart& part, const TextPlaces& places) {
   if (part.field.empty()) return {};
-  std::string path = part.field;
-  if (!part.path.empty() && !places.of(path + "." + part.path).empty()) path += "." + part.path;
-  return places.of(path, std::max(0, part.index));
+  // What the text lacks is told where it belongs: in what is around it.
+  for (std::string path = part.path; !path.empty();) {
+    const std::string place =
+        places.of(fmt::format("{}[{}].{}", part.field, std::max(0, part.index), path));
+    if (!place.empty()) return place;
+    const size_t dot = path.rfind('.');
+    path.resize(dot == std::string::npos ? 0 : dot);
+  }
+  return places.of(part.field, std::max(0, part.index));
 }
 
 Scenario swarm_scenario() {

@@ -17,7 +17,7 @@ namespace tally::sim {
 struct ScenarioPart {
   std::string field;  // of Scenario; empty: none in particular, or not of the text
   int index = -1;     // which of a repeated field, from 0
-  std::string path;   // field `params`: the parameter
+  std::string path;   // inside it, as TextPlaces takes it
 };
 
 // Reads a scenario. Empty, or what is wrong as "name:line:column: reason".

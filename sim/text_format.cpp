@@ -4,6 +4,8 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/io/tokenizer.h>
 
+#include <charconv>
+
 namespace tally::sim {
 namespace {
 
@@ -99,14 +101,20 @@ std::string TextPlaces::of(std::string_view path, int index) const {
   const google::protobuf::Descriptor* descriptor = descriptor_;
   while (tree != nullptr) {
     const size_t dot = path.find('.');
-    const auto* field = descriptor->FindFieldByName(std::string(path.substr(0, dot)));
+    std::string name(path.substr(0, dot));
+    int position = dot == std::string_view::npos ? index : 0;
+    if (const size_t bracket = name.find('['); bracket != std::string::npos) {
+      std::from_chars(name.data() + bracket + 1, name.data() + name.size(), position);
+      name.resize(bracket);
+    }
+    const auto* field = descriptor->FindFieldByName(name);
     if (field == nullptr) return {};
+    if (!field->is_repeated()) position = -1;
     if (dot == std::string_view::npos) {
-      const TextFormat::ParseLocation place =
-          tree->GetLocation(field, field->is_repeated() ? index : -1);
+      const TextFormat::ParseLocation place = tree->GetLocation(field, position);
       return place.line < 0 ? std::string() : place_text(name_, place.line, place.column);
     }
-    tree = tree->GetTreeForNested(field, field->is_repeated() ? 0 : -1);
+    tree = tree->GetTreeForNested(field, position);
     descriptor = field->message_type();
     path.remove_prefix(dot + 1);
   }

@@ -2,16 +2,19 @@
 // one is said with its place or by its name.
 #include "sim/scenario.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <regex>
 #include <set>
 #include <utility>
 
 #include "sim/params.h"
+#include "sim/plan.h"
 #include "tests/effort.h"
 
 namespace tally::sim {
@@ -188,10 +191,11 @@ const Misfit kMisfits[] = {
      "leader_elected"},
     {"fault { kind: CRASH target { node: 1 } trigger { when { uncommitted_tail: -1 } } }",
      "uncommitted_tail"},
-    {"fault { kind: CRASH target { node: 1 } trigger { at_ms: -5 } }", "negative"},
+    {"fault { kind: CRASH target { node: 1 } trigger { at_ms: -5 } }", "at_ms within 0 .."},
     {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 after_ms: 7 } }", "after_ms"},
     {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 10000 } }", "safety phase"},
-    {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 } duration_ms: -1 }", "negative"},
+    {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 } duration_ms: -1 }",
+     "duration_ms within 0 .."},
     {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 } clients: true }", "clients"},
     {"fault { kind: FLAP target { node: 1 } trigger { at_ms: 5 } }", "period_ms"},
     {"fault { kind: SLOW_DISK target { node: 1 } trigger { at_ms: 5 } }", "factor"},
@@ -269,11 +273,14 @@ const Misfit kMisfits[] = {
     {"expect { leader_among: 7 }", "node 7"},
     {"expect { leader_within_ms: -1 }", "leader_within_ms"},
     {"expect { clause: \"x\" }", "expect.violation"},
+    {"expect { violation: 'hang' clause: 'the core elects nobody' }", "which hang never says"},
+    {"expect { seen: 'became_leader' never_seen: 'became_leader' }", "both in seen and"},
+    {"expect { never_seen: 'became_leader' } expect { seen: 'became_leader' }", "both in seen and"},
     {"noise { from: 1 to: 4 ordinal: 1 effect: LOSE }", "noise 1 names node 4"},
     {"noise { from: 1 to: 1 ordinal: 1 effect: LOSE }", "noise 1 goes from node 1 to itself"},
     {"noise { from: 1 to: 2 ordinal: 0 effect: LOSE }", "ordinal"},
     {"noise { from: 1 to: 2 ordinal: 1 }", "effect"},
-    {"noise { from: 1 to: 2 ordinal: 1 effect: LOSE at_us: -5 }", "negative at_us"},
+    {"noise { from: 1 to: 2 ordinal: 1 effect: LOSE at_us: -5 }", "at_us within 0 .."},
     {"noise { from: 1 to: 2 client: 0 ordinal: 1 effect: DELAY }", "needs one of from and to"},
     {"noise { from: 1 client: 3 ordinal: 1 effect: DELAY }", "names client 3; clients are 0 .. 2"},
     {"noise { from: 1 client: 0 ordinal: 1 effect: LOSE }", "so its effect is DELAY"},
@@ -285,6 +292,13 @@ const Misfit kMisfits[] = {
     {"operation { client: 0 counter: 'a' }", "one of get: true and add"},
     {"operation { client: 0 counter: 'a' get: true add: 1 }", "one of get: true and add"},
     {"operation { client: 0 counter: 'a' get: true upper: 1 }", "bounds a read"},
+    {"operation { client: 0 counter: 'a' add: 1 lower: 10 upper: 2 }", "lower 10 above upper 2"},
+    {"fault { kind: PARTITION target { node: 1 } target { node: 2 } target { node: 3 } "
+     "trigger { at_ms: 5 } }",
+     "names all nodes"},
+    {"fault { kind: FLAP target { node: 1 } target { node: 2 } target { node: 3 } period_ms: 5 "
+     "trigger { at_ms: 5 } }",
+     "names all nodes"},
     {"operation { client: 0 counter: 'liveness' add: 1 }", "liveness"},
     {"operation { client: 0 counter: 'a' add: 1 } operation { client: 0 counter: 'a' add: -1 }",
      "operation 2 adds -1"},
@@ -309,6 +323,72 @@ TEST(ScenarioText, ValuesAtTheEdgeOfTheirRangeFit) {
   EXPECT_EQ(spec_error("params { nodes: 9 network { loss_ppm: 900000 } }"), "");
   EXPECT_EQ(spec_error(std::string("fault { kind: CRASH target { node: 3 } ") + kAt + " }"), "");
   EXPECT_EQ(spec_error("core: 3 core: 2"), "");
+  EXPECT_EQ(spec_error("operation { client: 0 counter: 'a' add: 1 lower: 2 upper: 2 }"), "");
+  // All nodes from all clients; and a cluster of one has no other side.
+  EXPECT_EQ(spec_error("fault { kind: PARTITION target { node: 1 } target { node: 2 } "
+                       "target { node: 3 } clients: true trigger { at_ms: 5 } }"),
+            "");
+  EXPECT_EQ(spec_error("params { nodes: 1 } core: 1 "
+                       "fault { kind: PARTITION target { node: 1 } trigger { at_ms: 5 } }"),
+            "");
+}
+
+// Far beyond any run, and far below where nanoseconds overflow: the last value and the one after
+// it.
+TEST(ScenarioText, EachTimeOfAPlanHasABound) {
+  struct Timed {
+    const char* before;
+    const char* field;
+    const char* after;
+    int64_t max;
+  };
+  const Timed all[] = {
+      {"fault { kind: CRASH target { node: 1 } trigger { at_ms: 5 } ", "duration_ms", "}",
+       kPlanMsMax},
+      {"fault { kind: FLAP target { node: 1 } trigger { at_ms: 5 } ", "period_ms", "}", kPlanMsMax},
+      {"fault { kind: SLOW_LINK target { node: 1 } trigger { at_ms: 5 } ", "by_ms", "}",
+       kPlanMsMax},
+      {"fault { kind: MESSAGES effect: DELAY trigger { at_ms: 5 } ", "by_ms", "}", kPlanMsMax},
+      {"fault { kind: RING trigger { when { committed: 1 } ", "after_ms", "} }", kPlanMsMax},
+      {"fault { kind: RING trigger { when { committed: 1 } ", "deadline_ms", "} }", kPlanMsMax},
+      {"noise { from: 1 to: 2 ordinal: 1 effect: LOSE ", "at_us", "}", kPlanMsMax * 1000},
+      {"operation { client: 0 counter: 'a' add: 1 ", "at_us", "}", kPlanMsMax * 1000},
+  };
+  for (const Timed& timed : all) {
+    const auto error_at = [&](int64_t value) {
+      return spec_error(fmt::format("{} {}: {} {}", timed.before, timed.field, value, timed.after));
+    };
+    EXPECT_EQ(error_at(timed.max), "");
+    for (const int64_t beyond : {int64_t{-1}, timed.max + 1, 9'000'000'000'000'000}) {
+      EXPECT_NE(error_at(beyond).find(std::string("needs ") + timed.field + " within"),
+                std::string::npos)
+          << timed.before << error_at(beyond);
+    }
+  }
+  // Of faults that come several times, the last one counts.
+  EXPECT_NE(spec_error("fault { kind: RING times: 2 every_ms: 5 "
+                       "trigger { when { committed: 1 } after_ms: 999999996 } }")
+                .find("fault 2 needs after_ms within"),
+            std::string::npos);
+}
+
+TEST(ScenarioText, TheLongestTimesRun) {
+  Scenario scenario;
+  ASSERT_EQ(parse_scenario("params { duration_ms: 2000 } "
+                           "fault { kind: CRASH target { node: 1 } trigger { at_ms: 500 } "
+                           "duration_ms: 1000000000 } "
+                           "fault { kind: FLAP target { node: 2 } trigger { at_ms: 600 } "
+                           "period_ms: 1000000000 duration_ms: 300 } "
+                           "fault { kind: CLOCK_JUMP target { node: 3 } trigger { at_ms: 700 } "
+                           "by_ms: 1000000000 } "
+                           "fault { kind: RING trigger { when { committed: 1 } "
+                           "after_ms: 1000000000 deadline_ms: 1000000000 } }",
+                           "test", scenario),
+            "");
+  RunSpec spec;
+  ASSERT_EQ(make_run_spec(scenario, 1, {}, spec), "");
+  const RunResult result = run(spec);
+  EXPECT_FALSE(result.violation) << result.violation->message;
 }
 
 TEST(ScenarioText, WhatDoesNotFitIsToldInPlace) {
@@ -323,12 +403,65 @@ TEST(ScenarioText, WhatDoesNotFitIsToldInPlace) {
   RunSpec spec;
   ScenarioPart part;
   EXPECT_NE(make_run_spec(scenario, 1, {}, spec, &part), "");
-  EXPECT_EQ(place_of(part, places), "f:3:3: ");
+  EXPECT_EQ(place_of(part, places), "f:4:47: ");
   EXPECT_NE(make_run_spec(scenario, 1, {"nodes=9"}, spec, &part), "");
   EXPECT_EQ(place_of(part, places), "f:5:1: ");
   part = ScenarioPart();  // a flag is not of the text
   EXPECT_NE(make_run_spec(scenario, 1, {"nodes=x"}, spec, &part), "");
   EXPECT_EQ(place_of(part, places), "");
+}
+
+TEST(ScenarioText, AFaultsMistakeIsToldAtItsField) {
+  const auto place = [](const std::string& text) {
+    Scenario scenario;
+    TextPlaces places;
+    EXPECT_EQ(parse_scenario(text, "f", scenario, &places), "");
+    RunSpec spec;
+    ScenarioPart part;
+    EXPECT_NE(make_run_spec(scenario, 1, {}, spec, &part), "");
+    return place_of(part, places);
+  };
+  const std::string start = "fault { kind: RING trigger { at_ms: 5 } }\nfault { kind: CRASH\n";
+  EXPECT_EQ(place(start + "target { node: 1 }\n target { node: 1 } trigger { at_ms: 5 } }"),
+            "f:4:11: ");
+  EXPECT_EQ(place(start + "target { role: LEADER pick: 1 } trigger { at_ms: 5 } }"), "f:3:23: ");
+  EXPECT_EQ(place(start + "target { node: 1 } trigger { at_ms: 5\n  after_ms: 1 } }"), "f:4:3: ");
+  EXPECT_EQ(place(start + "target { node: 1 } trigger { when { note { name: 'fog' } } } }"),
+            "f:3:44: ");
+  EXPECT_EQ(place(start + "target { node: 1 } trigger { at_ms: 5 }\nby_ms: 3 }"), "f:4:1: ");
+  EXPECT_EQ(place(start + "target { node: 1 } trigger { at_ms: 5 } times: 3 }"), "f:3:41: ");
+  // What is not there is told where it belongs.
+  EXPECT_EQ(place(start + "target { node: 1 } trigger { when { appended { } } } }"), "f:3:37: ");
+  EXPECT_EQ(place(start + "target { node: 1 } }"), "f:2:1: ");
+}
+
+std::string source_of(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// What a scenario may expect is what an oracle can say.
+TEST(ScenarioText, KnowsEveryClauseOfEveryOracle) {
+  const std::regex literal("\"([^\"]*)\"");
+  int clauses = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(TALLY_SOURCE_DIR "/sim")) {
+    const std::string source = source_of(entry.path());
+    const std::regex call("violate\\(\\s*\"([^\"]*)\",");
+    for (std::sregex_iterator one(source.begin(), source.end(), call), end; one != end; ++one) {
+      // Up to the message, which is formatted or a variable.
+      const auto rest = one->suffix().first;
+      std::string arguments(rest, std::min(source.end(), rest + 300));
+      arguments = arguments.substr(0, std::min(arguments.find("fmt::"), arguments.find(';')));
+      for (std::sregex_iterator word(arguments.begin(), arguments.end(), literal); word != end;
+           ++word) {
+        ++clauses;
+        EXPECT_EQ(spec_error(fmt::format("expect {{ violation: \"{}\" clause: \"{}\" }}",
+                                         (*one)[1].str(), (*word)[1].str())),
+                  "");
+      }
+    }
+  }
+  EXPECT_GE(clauses, 33);
 }
 
 // ---- --set
