@@ -17,6 +17,27 @@ bool parse_digest(const std::string& text, uint64_t& digest) {
   return text.size() == 16 && code == std::errc() && stop == end;
 }
 
+constexpr size_t kMarkDigits = 4;
+constexpr size_t kMarksPerLine = Digest::kCheckpointInterval;
+
+bool parse_marks(std::string_view text, std::vector<uint16_t>& marks) {
+  if (text.size() % kMarkDigits != 0 || text.size() > kMarksPerLine * kMarkDigits) return false;
+  for (; !text.empty(); text.remove_prefix(kMarkDigits)) {
+    const char* end = text.data() + kMarkDigits;
+    const auto [stop, code] = std::from_chars(text.data(), end, marks.emplace_back(), 16);
+    if (code != std::errc() || stop != end) return false;
+  }
+  return true;
+}
+
+// Lines of them.
+void print_marks(const google::protobuf::RepeatedField<uint32_t>& marks, Capsule& capsule) {
+  for (int i = 0; i < marks.size(); ++i) {
+    if (i % static_cast<int>(kMarksPerLine) == 0) capsule.add_marks();
+    *capsule.mutable_marks(capsule.marks_size() - 1) += fmt::format("{:04x}", marks[i]);
+  }
+}
+
 std::string digests_error(const Capsule& capsule, const TextPlaces& places) {
   uint64_t digest = 0;
   if (capsule.has_digest() && !parse_digest(capsule.digest(), digest)) {
@@ -27,6 +48,14 @@ std::string digests_error(const Capsule& capsule, const TextPlaces& places) {
     if (parse_digest(capsule.checkpoint(i), digest)) continue;
     return fmt::format("{}checkpoint '{}' is not 16 hexadecimal digits", places.of("checkpoint", i),
                        capsule.checkpoint(i));
+  }
+  for (int i = 0; i < capsule.marks_size(); ++i) {
+    std::vector<uint16_t> marks;
+    const bool whole =
+        i + 1 == capsule.marks_size() || capsule.marks(i).size() == kMarksPerLine * kMarkDigits;
+    if (whole && parse_marks(capsule.marks(i), marks)) continue;
+    return fmt::format("{}marks '{}' are not {} times {} hexadecimal digits", places.of("marks", i),
+                       capsule.marks(i), kMarksPerLine, kMarkDigits);
   }
   constexpr int64_t kStep = Digest::kCheckpointInterval;
   if (capsule.checkpoint_size() > 0 &&
@@ -51,7 +80,9 @@ bool looks_like_capsule(std::string_view text) {
     text.remove_prefix(std::min(text.size(), line.size() + 1));
     const size_t begin = line.find_first_not_of(" \t\r");
     if (begin == std::string_view::npos || line[begin] == '#') continue;
-    return line.substr(begin).rfind("format_version", 0) == 0;
+    const std::string first(line.substr(begin, line.find_first_of(": {\t", begin) - begin));
+    return Capsule::descriptor()->FindFieldByName(first) != nullptr &&
+           Scenario::descriptor()->FindFieldByName(first) == nullptr;
   }
   return false;
 }
@@ -67,6 +98,9 @@ std::string parse_capsule(std::string_view text, std::string_view name, Capsule&
         here.of("format_version"), capsule.format_version(), kCapsuleVersion);
   }
   if (!error.empty()) return error;
+  if (!capsule.has_format_version()) {
+    return fmt::format("{}:1:1: a capsule without a format_version", name);
+  }
   if (capsule.format_version() < 1) {
     return fmt::format("{}format_version is {}; the first one is 1", here.of("format_version"),
                        capsule.format_version());
@@ -99,6 +133,7 @@ Capsule make_capsule(const RunSpec& spec, const SeedReport& report, std::string_
   scenario.set_story(fmt::format("Seed {}: {}", spec.seed, fingerprint(capsule)));
   if (!report.has_digest()) return capsule;
   capsule.set_digest(fmt::format("{:016x}", report.digest()));
+  print_marks(report.mark(), capsule);
   const auto count = static_cast<uint64_t>(report.checkpoint_size());
   if (count == 0) return capsule;
   uint64_t stride = 1;  // a power of two, so that any two capsules have checkpoints in common
@@ -136,11 +171,13 @@ DigestTrail trail_of(const Capsule& capsule) {
   }
   trail.event_count = static_cast<uint64_t>(capsule.events());
   parse_digest(capsule.digest(), trail.end);
+  for (const std::string& line : capsule.marks()) parse_marks(line, trail.marks);
   return trail;
 }
 
 DigestTrail trail_of(const RunResult& result) {
-  return {Digest::kCheckpointInterval, result.checkpoints, result.event_count, result.digest};
+  return {Digest::kCheckpointInterval, result.checkpoints, result.event_count, result.digest,
+          result.marks};
 }
 
 Parting find_parting(const DigestTrail& a, const DigestTrail& b) {
@@ -162,9 +199,15 @@ Parting find_parting(const DigestTrail& a, const DigestTrail& b) {
     const uint64_t middle = same + (different - same) / 2;
     (at(a, middle) == at(b, middle) ? same : different) = middle;
   }
-  if (different <= comparable) return {false, same * interval + 1, different * interval};
-  if (a.event_count == b.event_count && a.end == b.end) return {};
-  return {false, same * interval + 1, std::min(a.event_count, b.event_count) + 1};
+  if (different > comparable && a.event_count == b.event_count && a.end == b.end) return {};
+  const uint64_t first = same * interval + 1;
+  const uint64_t common = std::min(a.marks.size(), b.marks.size());
+  for (uint64_t event = first; event <= common; ++event) {
+    if (a.marks[event - 1] != b.marks[event - 1]) return {false, event, event};
+  }
+  if (different <= comparable) return {false, first, different * interval};
+  const uint64_t end = std::min(a.event_count, b.event_count) + 1;
+  return {false, std::max(first, std::min(common + 1, end)), end};
 }
 
 ReplayOutcome judge_replay(const Capsule& capsule, const RunResult& result, Parting& parting) {
@@ -173,8 +216,8 @@ ReplayOutcome judge_replay(const Capsule& capsule, const RunResult& result, Part
   if (fingerprint(capsule) == fingerprint(result)) return ReplayOutcome::kReproduced;
   if (result.verdict != RunResult::Verdict::kOk) return ReplayOutcome::kDiverged;
   const auto first_fault = static_cast<uint64_t>(capsule.first_fault_event());
-  // Without a plan, or with its first fault before the first checkpoint, nothing speaks against it.
-  const bool another_run = !parting.same && first_fault > 0 && parting.last < first_fault;
+  // Without a plan that acted, nothing speaks against it.
+  const bool another_run = !parting.same && parting.first <= first_fault;
   return another_run ? ReplayOutcome::kDiverged : ReplayOutcome::kGone;
 }
 

@@ -1,7 +1,10 @@
 // The running digest of a run: 64 bits over everything that happened, in order.
 //
 // Words are folded as explicit little-endian bytes; the same seed gives the same digest in every
-// build and on every machine. Checkpoints let two runs be compared without their traces.
+// build and on every machine. Checkpoints let two runs be compared without their traces, and marks,
+// 16 bits of the digest after each event, say in which event they part: a digest that differs once
+// stays different, so the first mark that differs is that event's. (By chance, once in 65536 times,
+// the first one is equal; then it is the next event's.)
 #pragma once
 
 #define XXH_INLINE_ALL
@@ -19,6 +22,7 @@ namespace tally::sim {
 class Digest {
  public:
   static constexpr uint64_t kCheckpointInterval = 64;  // events
+  static constexpr size_t kMarkCountMax = 100'000;     // later events have none
 
   void fold(uint64_t word) {
     if (used_ == words_.size()) flush();
@@ -31,9 +35,11 @@ class Digest {
   void end_event(uint64_t event) {
     flush();
     if (event % kCheckpointInterval == 0) checkpoints_.push_back(value_);
+    if (marks_.size() < kMarkCountMax) marks_.push_back(static_cast<uint16_t>(value_));
   }
   uint64_t value() const { return value_; }
   const std::vector<uint64_t>& checkpoints() const { return checkpoints_; }
+  const std::vector<uint16_t>& marks() const { return marks_; }
 
  private:
   void flush() {
@@ -51,6 +57,7 @@ class Digest {
   size_t used_ = 0;
   std::array<uint64_t, 32> words_;
   std::vector<uint64_t> checkpoints_;
+  std::vector<uint16_t> marks_;
 };
 
 }  // namespace tally::sim

@@ -240,6 +240,7 @@ RunResult World::result() {
   digest_.end_event(event_count_ + 1);
   result_.digest = digest_.value();
   result_.checkpoints = digest_.checkpoints();
+  result_.marks = digest_.marks();
   result_.event_count = event_count_;
   result_.sim_time = queue_.now().time_since_epoch();
   result_.ops = clients_.counts();
@@ -273,6 +274,9 @@ RunResult World::result_of_failed_check(const std::string& message) {
   result_.verdict = RunResult::Verdict::kViolation;
   result_.digest = digest_.value();
   result_.checkpoints = digest_.checkpoints();
+  Digest with_this_event = digest_;
+  with_this_event.end_event(event_count_);
+  result_.marks = with_this_event.marks();
   result_.event_count = event_count_;
   result_.sim_time = queue_.now().time_since_epoch();
   result_.ops = clients_.counts();

@@ -52,6 +52,7 @@ struct RunResult {
   uint64_t seed = 0;
   uint64_t digest = 0;
   std::vector<uint64_t> checkpoints;  // of the digest, every Digest::kCheckpointInterval events
+  std::vector<uint16_t> marks;        // of each event, and of the state at the end
   uint64_t event_count = 0;
   Duration sim_time{0};
   SimClients::Counts ops;

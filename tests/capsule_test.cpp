@@ -38,6 +38,7 @@ SeedReport report_of(const RunResult& result) {
   report.set_digest(result.digest);
   report.set_first_fault_event(static_cast<int64_t>(result.first_fault_event));
   for (const uint64_t checkpoint : result.checkpoints) report.add_checkpoint(checkpoint);
+  for (const uint16_t mark : result.marks) report.add_mark(mark);
   return report;
 }
 
@@ -96,6 +97,7 @@ TEST(Capsule, SurvivesFieldsOfTheFuture) {
 
 TEST(Capsule, ReproducesAlsoWhenTheRunIsAnotherOne) {
   Capsule capsule = capsule_of(spec_of(kFailing));
+  capsule.clear_marks();
   *capsule.mutable_checkpoint(3) = "0123456789abcdef";
   for (int i = 4; i < capsule.checkpoint_size(); ++i)
     *capsule.mutable_checkpoint(i) = "f00f00f00f00f00f";
@@ -119,6 +121,51 @@ TEST(Capsule, HasDivergedWhenTheRunWasAnotherOneBeforeTheFirstFault) {
   EXPECT_EQ(replay(capsule, run_of(capsule)), ReplayOutcome::kDiverged);
 }
 
+// The capsule as if its run had parted from today's in that event.
+Capsule parted_at(Capsule capsule, uint64_t event) {
+  for (uint64_t i = event - 1; i < static_cast<uint64_t>(capsule.events()); ++i) {
+    std::string& line = *capsule.mutable_marks(static_cast<int>(i / 64));
+    line.replace(i % 64 * 4, 4, line.substr(i % 64 * 4, 4) == "0000" ? "ffff" : "0000");
+  }
+  for (int i = static_cast<int>((event - 1) / 64); i < capsule.checkpoint_size(); ++i) {
+    *capsule.mutable_checkpoint(i) = "0123456789abcdef";
+  }
+  capsule.set_digest("0123456789abcdef");
+  return capsule;
+}
+
+TEST(Capsule, TellsTheVeryEventInWhichRunsPart) {
+  const Capsule whole = capsule_of(spec_of(kFailing));
+  const RunResult result = run_of(whole);
+  ASSERT_EQ(whole.checkpoint_interval(), 64);
+  ASSERT_EQ(whole.marks_size(), (whole.events() + 1 + 63) / 64) << "each event, and the end";
+  for (const uint64_t event : {1u, 2u, 64u, 65u, 128u, 1000u, 1999u, 2000u}) {
+    Parting parting;
+    const Capsule capsule = read_back(parted_at(whole, event));
+    EXPECT_EQ(judge_replay(capsule, result, parting), ReplayOutcome::kReproduced);
+    EXPECT_EQ(parting.first, event);
+    EXPECT_EQ(parting.last, event);
+  }
+}
+
+TEST(Capsule, IsGoneOnlyWhenTheRunWasTheSameUpToTheFirstFault) {
+  Capsule whole = capsule_of(spec_of(kFailing));
+  whole.mutable_scenario()->mutable_params()->set_event_count_max(1'000'000);
+  const RunResult result = run_of(whole);
+  const auto first_fault = static_cast<uint64_t>(whole.first_fault_event());
+  ASSERT_NE(first_fault % 64, 0u) << "the fault's event and the next share a checkpoint";
+  EXPECT_EQ(replay(parted_at(whole, first_fault - 1), result), ReplayOutcome::kDiverged);
+  EXPECT_EQ(replay(parted_at(whole, first_fault), result), ReplayOutcome::kDiverged);
+  EXPECT_EQ(replay(parted_at(whole, first_fault + 1), result), ReplayOutcome::kGone);
+  // Without marks nobody knows on which side of the fault it was: that is no reason to reassure.
+  Capsule old = parted_at(whole, first_fault + 1);
+  old.clear_marks();
+  EXPECT_EQ(replay(old, result), ReplayOutcome::kDiverged);
+  old = parted_at(whole, (first_fault / 64 + 1) * 64 + 1);
+  old.clear_marks();
+  EXPECT_EQ(replay(old, result), ReplayOutcome::kGone);
+}
+
 TEST(Capsule, HasDivergedWhenTheRunFailsOtherwise) {
   Capsule capsule = capsule_of(spec_of(kFailing));
   capsule.set_clause("another promise");
@@ -129,7 +176,7 @@ TEST(Capsule, HasDivergedWhenTheRunFailsOtherwise) {
 
 DigestTrail trail(uint64_t interval, std::vector<uint64_t> checkpoints, uint64_t events,
                   uint64_t end) {
-  return {interval, std::move(checkpoints), events, end};
+  return {interval, std::move(checkpoints), events, end, {}};
 }
 
 TEST(Parting, IsFoundBetweenTwoCheckpoints) {
@@ -186,11 +233,21 @@ TEST(CapsuleText, ErrorsNameTheLineAndTheColumn) {
   EXPECT_TRUE(starts_with(error_of("format_version: 1\nevents: many\n"), "file.capsule:2:9: "));
   EXPECT_TRUE(starts_with(error_of("format_version: 1\nscenario {\n"), "file.capsule:3:1: "));
   EXPECT_TRUE(starts_with(error_of("format_version: 0 scenario { }"), "file.capsule:1:1: "));
+  EXPECT_TRUE(starts_with(error_of("commit: 'abc' verdict: 'violation' scenario { }"),
+                          "file.capsule:1:1: a capsule without a format_version"));
   const std::string whole = "format_version: 1 verdict: 'violation' scenario { }\n";
   EXPECT_EQ(error_of(whole), "");
   EXPECT_TRUE(starts_with(error_of(whole + "digest: 'xyz'"), "file.capsule:2:1: digest 'xyz'"));
+  EXPECT_TRUE(starts_with(error_of(whole + "marks: '01ab2'"), "file.capsule:2:1: marks '01ab2'"));
+  EXPECT_TRUE(starts_with(error_of(whole + "marks: '01ax'"), "file.capsule:2:1: marks '01ax'"));
+  EXPECT_TRUE(starts_with(error_of(whole + "marks: '01ab'\nmarks: '01ab'"), "file.capsule:2:1: "))
+      << "only the last line may be shorter";
   EXPECT_TRUE(
       starts_with(error_of(whole + "checkpoint: '00000000000000010'"), "file.capsule:2:1: "));
+  EXPECT_TRUE(starts_with(error_of(whole + "marks: '01ab2'"), "file.capsule:2:1: marks '01ab2'"));
+  EXPECT_TRUE(starts_with(error_of(whole + "marks: '01ax'"), "file.capsule:2:1: marks '01ax'"));
+  EXPECT_TRUE(starts_with(error_of(whole + "marks: '01ab'\nmarks: '01ab'"), "file.capsule:2:1: "))
+      << "only the last line may be shorter";
   EXPECT_TRUE(
       starts_with(error_of(whole + "checkpoint: '0123456789abcdef'\ncheckpoint_interval: 100"),
                   "file.capsule:3:1: checkpoint_interval is 100"));
@@ -199,7 +256,10 @@ TEST(CapsuleText, ErrorsNameTheLineAndTheColumn) {
 
 TEST(CapsuleText, IsToldFromAScenario) {
   EXPECT_TRUE(looks_like_capsule("# comment\n\n  format_version: 1\n"));
+  EXPECT_TRUE(looks_like_capsule("commit: 'abc'\n")) << "and its version is missing";
+  EXPECT_TRUE(looks_like_capsule("scenario {\n"));
   EXPECT_FALSE(looks_like_capsule("name: 'format_version'\n"));
+  EXPECT_FALSE(looks_like_capsule("params { nodes: 3 }\n"));
   EXPECT_FALSE(looks_like_capsule(""));
 }
 

@@ -52,6 +52,7 @@ SeedReport to_report(const RunResult& result) {
   report.set_first_fault_event(static_cast<int64_t>(result.first_fault_event));
   if (result.verdict != RunResult::Verdict::kOk) {
     for (const uint64_t checkpoint : result.checkpoints) report.add_checkpoint(checkpoint);
+    for (const uint16_t mark : result.marks) report.add_mark(mark);
   }
   *report.mutable_record() = result.record;
   return report;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 
 #include "core/check.h"
@@ -93,6 +94,39 @@ int prepare(const RunOptions& options, Loaded& loaded, RunSpec& spec) {
   return kExitOk;
 }
 
+// Every event of a run in words, as far as capsules tell events apart.
+class EventTexts {
+ public:
+  explicit EventTexts(RunSpec& spec) : file_(open_memstream(&text_, &size_)) {
+    CHECK(file_ != nullptr, "no memory for the run's events");
+    spec.trail = file_;
+    spec.trail_first = 1;
+    spec.trail_last = sim::Digest::kMarkCountMax;
+  }
+  ~EventTexts() {
+    std::fclose(file_);
+    std::free(text_);
+  }
+  EventTexts(const EventTexts&) = delete;
+  EventTexts& operator=(const EventTexts&) = delete;
+
+  // Empty when the run has no such event.
+  std::string of(uint64_t event) {
+    std::fflush(file_);
+    const std::string_view all(text_, size_);
+    const std::string start = fmt::format("trail {} ", event);
+    size_t begin = all.rfind(start, 0) == 0 ? 0 : all.find("\n" + start);
+    if (begin == std::string_view::npos) return {};
+    begin = std::min(all.size(), begin + (begin > 0 ? 1 : 0) + start.size() + 17);
+    return std::string(all.substr(begin, all.find('\n', begin) - begin));
+  }
+
+ private:
+  char* text_ = nullptr;
+  size_t size_ = 0;
+  std::FILE* file_;
+};
+
 std::string event_range(const sim::Parting& parting) {
   return parting.first == parting.last ? fmt::format("event {}", parting.first)
                                        : fmt::format("events {}..{}", parting.first, parting.last);
@@ -128,10 +162,15 @@ std::string outcome_text(ReplayOutcome outcome, const sim::Parting& parting,
     return fmt::format("diverged: ends as {}, recorded was {}{}", fingerprint(result),
                        fingerprint(capsule), differs.empty() ? "" : "; " + differs);
   }
+  const auto first_fault = static_cast<uint64_t>(capsule.first_fault_event());
   return fmt::format(
-      "diverged at {}, before the first fault (event {}): today's code makes another run of this\n"
-      "  and ends it ok, which says nothing about {}",
-      event_range(parting), capsule.first_fault_event(), fingerprint(capsule));
+      "diverged at {}, {} (event {}): today's code makes another run of\n"
+      "  this and ends it ok, which says nothing about {}",
+      event_range(parting),
+      parting.last < first_fault      ? "before the first fault"
+      : parting.first == parting.last ? "in the first fault's own event"
+                                      : "maybe before the first fault",
+      first_fault, fingerprint(capsule));
 }
 
 int replay_exit_code(ReplayOutcome outcome) {
@@ -143,25 +182,50 @@ int replay_exit_code(ReplayOutcome outcome) {
   return kExitEnvironment;
 }
 
+// Where today's run parts from the recorded one: what happens there today. Of the recorded one, the
+// digests are known and nothing else.
+std::string parting_text(const sim::Parting& parting, const sim::Capsule& capsule,
+                         const RunResult& result, EventTexts& events, const std::string& path) {
+  const std::string run = "--scenario " + shell_word(path);
+  if (parting.first != parting.last) {
+    return fmt::format("  today's events there: tallysim run {} --trail {}..{}\n", run,
+                       parting.first, parting.last);
+  }
+  const uint64_t event = parting.first;
+  const auto recorded = static_cast<uint64_t>(capsule.events());
+  std::string text;
+  if (event > 1) text = fmt::format("  event {}, in both: {}\n", event - 1, events.of(event - 1));
+  text += fmt::format("  event {}, today:   {}\n", event,
+                      event <= result.event_count ? events.of(event) : "none: the run has ended");
+  if (event > recorded) text += "  the recorded run had ended before it\n";
+  return text +
+         fmt::format("  both sides, with a build of commit {}: tallysim diverge OLD NEW {}\n",
+                     capsule.commit(), run);
+}
+
 void print_replay(const RunOptions& options, const sim::Capsule& capsule, const RunResult& result,
-                  ReplayOutcome outcome, const sim::Parting& parting) {
+                  ReplayOutcome outcome, const sim::Parting& parting, EventTexts& events) {
   if (!options.json) {
     if (result.violation) fmt::print("  {}\n", result.violation->message);
     fmt::print("{} events, digest {:016x}; recorded by commit {}, this is {}\n", result.event_count,
                result.digest, capsule.commit(), commit_id());
     fmt::print("{}\n", outcome_text(outcome, parting, capsule, result));
+    if (!parting.same) {
+      fmt::print("{}", parting_text(parting, capsule, result, events, options.scenario));
+    }
     return;
   }
   const std::string range =
       parting.same ? "null" : fmt::format("[{},{}]", parting.first, parting.last);
-  fmt::print(
-      R"({{"outcome":"{}","seed":{},"fingerprint":{},"recorded":{},"differs_at":{},"events":{},)"
-      R"("digest":"{:016x}","commit":{},"replay":{}}})"
-      "\n",
-      outcome_name(outcome), result.seed, json_string(fingerprint(result)),
-      json_string(fingerprint(capsule)), range, result.event_count, result.digest,
-      json_string(capsule.commit()),
-      json_string("tallysim replay " + shell_word(options.scenario)));
+  const std::string event =
+      parting.same || parting.first != parting.last ? std::string() : events.of(parting.first);
+  fmt::print(R"({{"outcome":"{}","seed":{},"fingerprint":{},"recorded":{},"differs_at":{},)"
+             R"("differing_event":{},"events":{},"digest":"{:016x}","commit":{},"replay":{}}})"
+             "\n",
+             outcome_name(outcome), result.seed, json_string(fingerprint(result)),
+             json_string(fingerprint(capsule)), range, event.empty() ? "null" : json_string(event),
+             result.event_count, result.digest, json_string(capsule.commit()),
+             json_string("tallysim replay " + shell_word(options.scenario)));
 }
 
 }  // namespace
@@ -182,6 +246,7 @@ int run_command(const RunOptions& options) {
 }
 
 int replay_command(const std::string& what, RunOptions options) {
+  if (what.empty()) return usage_error("replay takes a capsule, a scenario or a seed, not ''");
   const bool is_seed = what.find_first_not_of("0123456789") == std::string::npos;
   if (is_seed) {
     if (!parse_seed(what, options.seed)) {
@@ -202,13 +267,14 @@ int replay_command(const std::string& what, RunOptions options) {
   RunSpec spec;
   const int prepared = prepare(options, loaded, spec);
   if (prepared != kExitOk) return prepared;
+  EventTexts events(spec);
   return run_here(spec, [&](RunResult& result, uint64_t) {
     sim::Parting parting;
     const ReplayOutcome outcome = judge_replay(*loaded.capsule, result, parting);
     if (!options.history.empty() && !write_history(options.history, result.history)) {
       return kExitEnvironment;
     }
-    print_replay(options, *loaded.capsule, result, outcome, parting);
+    print_replay(options, *loaded.capsule, result, outcome, parting, events);
     return replay_exit_code(outcome);
   });
 }
