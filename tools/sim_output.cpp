@@ -101,12 +101,16 @@ std::string result_json(const RunResult& result, const std::string& replay, uint
       fired, result.faults_idle, json_string(replay));
 }
 
+std::string run_flags(const std::string& scenario, const std::vector<std::string>& assignments) {
+  std::string flags;
+  if (!scenario.empty()) flags += " --scenario " + shell_word(scenario);
+  for (const std::string& assignment : assignments) flags += " --set " + shell_word(assignment);
+  return flags;
+}
+
 std::string run_command_line(uint64_t seed, const std::string& scenario,
                              const std::vector<std::string>& assignments) {
-  std::string command = fmt::format("tallysim run --seed {}", seed);
-  if (!scenario.empty()) command += " --scenario " + shell_word(scenario);
-  for (const std::string& assignment : assignments) command += " --set " + shell_word(assignment);
-  return command;
+  return fmt::format("tallysim run --seed {}", seed) + run_flags(scenario, assignments);
 }
 
 }  // namespace tally::tools

@@ -36,8 +36,9 @@ std::string identity_json(const sim::RunSpec& spec);
 std::string result_text(const sim::RunResult& result, const std::string& replay, uint64_t wall_ns);
 std::string result_json(const sim::RunResult& result, const std::string& replay, uint64_t wall_ns);
 
-// How a person repeats the run of this seed.
+// How a person repeats the run of this seed; and what of it is not the seed, after a space.
 std::string run_command_line(uint64_t seed, const std::string& scenario,
                              const std::vector<std::string>& assignments);
+std::string run_flags(const std::string& scenario, const std::vector<std::string>& assignments);
 
 }  // namespace tally::tools

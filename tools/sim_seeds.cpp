@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
 
 #include "tally_commit.h"
 #include "tools/sim_load.h"
@@ -51,32 +52,77 @@ std::string seeds_of_commit(std::string_view text, size_t plus, SeedRange& range
   return {};
 }
 
-// The value of the first variable that is set; false when none is or it is no number.
-bool from_environment(std::initializer_list<const char*> names, uint64_t& value) {
-  for (const char* name : names) {
-    const char* text = std::getenv(name);
-    if (text != nullptr) return parse_number(text, value);
+// The variable's value into `value`, which stays when it is not set. Empty, or what is wrong.
+std::string from_environment(const char* name, uint64_t& value, bool& is_set) {
+  const char* text = std::getenv(name);
+  is_set = text != nullptr;
+  if (!is_set || parse_number(text, value)) return {};
+  return fmt::format("{} is '{}', which is not a number", name, text);
+}
+
+// What Slurm says of an array job.
+struct SlurmTask {
+  uint64_t id = 0;
+  uint64_t least = 1;
+  uint64_t most = 0;  // 0: it does not say
+  uint64_t step = 1;
+  uint64_t count = 0;  // 0: it does not say
+};
+
+std::string read_slurm(SlurmTask& task, bool& is_set) {
+  std::string error = from_environment("SLURM_ARRAY_TASK_ID", task.id, is_set);
+  if (!error.empty() || !is_set) return error;
+  const std::pair<const char*, uint64_t*> others[] = {{"SLURM_ARRAY_TASK_MIN", &task.least},
+                                                      {"SLURM_ARRAY_TASK_MAX", &task.most},
+                                                      {"SLURM_ARRAY_TASK_STEP", &task.step},
+                                                      {"SLURM_ARRAY_TASK_COUNT", &task.count}};
+  for (const auto& [name, value] : others) {
+    bool ignored = false;
+    error = from_environment(name, *value, ignored);
+    if (!error.empty()) return error;
   }
-  return false;
+  return {};
+}
+
+// A task that is submitted again is an array of its own, so what Slurm says of the array cannot be
+// trusted to be of the whole: with N given, the id alone says which part.
+std::string shard_of_slurm(const SlurmTask& task, uint64_t& index, uint64_t& count) {
+  if (count > 0) {
+    index = task.id;
+    if (task.step == 1 && index >= 1 && index <= count) return {};
+    return fmt::format(
+        "SLURM_ARRAY_TASK_ID is {}, in steps of {}; auto/N takes it as the part: submit with "
+        "--array=1-{}",
+        task.id, task.step, count);
+  }
+  if (task.count == 0) return "SLURM_ARRAY_TASK_COUNT is not set: give auto/N";
+  const bool whole = task.least <= 1 && task.step > 0 && task.id >= task.least &&
+                     (task.id - task.least) % task.step == 0 &&
+                     (task.most == 0 || task.most == task.least + (task.count - 1) * task.step);
+  if (!whole) {
+    return fmt::format(
+        "an array of {} from {} in steps of {}, {} of it, looks like a part of one submitted "
+        "again: "
+        "give auto/N, and submit with --array=1-N",
+        task.count, task.least, task.step, task.id);
+  }
+  index = (task.id - task.least) / task.step + 1;
+  count = task.count;
+  return {};
 }
 
 // I and N of an array job. Empty, or what is missing.
 std::string shard_of_job(uint64_t& index, uint64_t& count) {
-  uint64_t least = 1;
-  if (from_environment({"SLURM_ARRAY_TASK_ID"}, index)) {
-    from_environment({"SLURM_ARRAY_TASK_MIN"}, least);
-    if (index < least) return "SLURM_ARRAY_TASK_ID is below SLURM_ARRAY_TASK_MIN";
-    index = index - least + 1;
-    if (count == 0 && !from_environment({"SLURM_ARRAY_TASK_COUNT"}, count)) {
-      return "SLURM_ARRAY_TASK_COUNT is not set: give auto/N";
-    }
-    return {};
-  }
-  if (from_environment({"JOB_COMPLETION_INDEX"}, index)) {
-    ++index;  // Kubernetes counts from 0
-    return count == 0 ? "a Kubernetes job does not tell how many there are: give auto/N" : "";
-  }
-  return "neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set";
+  bool is_set = false;
+  SlurmTask task;
+  std::string error = read_slurm(task, is_set);
+  if (!error.empty()) return error;
+  if (is_set) return shard_of_slurm(task, index, count);
+  error = from_environment("JOB_COMPLETION_INDEX", index, is_set);
+  if (!error.empty()) return error;
+  if (!is_set) return "neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set";
+  ++index;  // Kubernetes counts from 0
+  return count == 0 ? "a Kubernetes job does not tell how many there are: give auto/N" : "";
 }
 
 }  // namespace
@@ -94,7 +140,7 @@ std::string parse_seeds(const std::string& text, SeedRange& range) {
   return {};
 }
 
-std::string take_shard(const std::string& text, SeedRange& range) {
+std::string take_shard(std::string& text, SeedRange& range) {
   const std::string_view view = text;
   const size_t slash = view.find('/');
   const std::string_view which = view.substr(0, slash);
@@ -120,6 +166,7 @@ std::string take_shard(const std::string& text, SeedRange& range) {
            static_cast<uint64_t>(static_cast<unsigned __int128>(total) * shard / count);
   };
   range = {begin_of(index - 1), begin_of(index) - 1};
+  text = fmt::format("{}/{}", index, count);
   return {};
 }
 

@@ -17,9 +17,10 @@ struct SeedRange {
 // Empty, or what is wrong.
 std::string parse_seeds(const std::string& text, SeedRange& range);
 
-// Takes the part of the range that "I/N" says, I of 1 .. N. "auto/N" takes I, and "auto" takes N as
-// well, from the variables of a Slurm array job or a Kubernetes indexed job. Empty, or what is
-// wrong.
-std::string take_shard(const std::string& text, SeedRange& range);
+// Takes the part of the range that "I/N" says, I of 1 .. N; `text` becomes that. "auto/N" takes I
+// from the variables of a Slurm array job (its task's id, so that a task can be submitted again
+// alone) or of a Kubernetes indexed job (from 0). "auto" takes N as well, from those of a whole
+// Slurm array. Empty, or what is wrong.
+std::string take_shard(std::string& text, SeedRange& range);
 
 }  // namespace tally::tools

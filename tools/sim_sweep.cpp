@@ -326,11 +326,19 @@ class Sweep {
     std::sort(events_.begin(), events_.end());
     const uint64_t median = events_.empty() ? 0 : events_[events_.size() / 2];
     if (options_.json) {
-      fmt::print(R"({{"seeds":{},"ok":{},"violations":{},"vacuous":{},"undecided":{},"events":{},)"
+      // What was swept: for who merges parts to see what is missing or there twice.
+      const std::string flags = run_flags(options_.scenario_name, options_.assignments);
+      const std::string shard =
+          options_.shard.empty() ? "null"
+                                 : fmt::format(R"({{"part":"{}","of":[{},{}]}})", options_.shard,
+                                               options_.whole_first_seed, options_.whole_last_seed);
+      fmt::print(R"({{"swept":{{"flags":{},"range":[{},{}],"shard":{}}},)"
+                 R"("seeds":{},"ok":{},"violations":{},"vacuous":{},"undecided":{},"events":{},)"
                  R"("events_median":{},"wall_ns":{},"cpu_ns":{},"seen":{{{}}},"never_seen":[{}]}})"
                  "\n",
-                 seed_count_, ok_count_, violation_count_, vacuous_count_, undecided_count_,
-                 event_count_, median, elapsed_ns(), cpu_ns_, seen_json, never_json);
+                 json_string(flags), options_.first_seed, options_.last_seed, shard, seed_count_,
+                 ok_count_, violation_count_, vacuous_count_, undecided_count_, event_count_,
+                 median, elapsed_ns(), cpu_ns_, seen_json, never_json);
       return;
     }
     const uint64_t cpu_ms = std::max<uint64_t>(1, cpu_ns_ / 1'000'000);

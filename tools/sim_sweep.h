@@ -15,6 +15,10 @@ namespace tally::tools {
 struct SweepOptions {
   uint64_t first_seed = 0;
   uint64_t last_seed = 0;  // inclusive
+  // The sweep of which these seeds are a part, as the summary tells it; same when not sharded.
+  uint64_t whole_first_seed = 0;
+  uint64_t whole_last_seed = 0;
+  std::string shard;  // "3/8"; empty: all of it
   unsigned jobs = 1;
   uint64_t wall_ns_max = 0;   // 0: no limit
   std::string out_directory;  // one file per failure; empty: none

@@ -67,7 +67,10 @@ struct SweepFlags {
 int sweep_command(const SweepFlags& flags, SweepOptions& options) {
   SeedRange range;
   std::string error = parse_seeds(flags.seeds, range);
-  if (error.empty() && !flags.shard.empty()) error = take_shard(flags.shard, range);
+  options.whole_first_seed = range.first;
+  options.whole_last_seed = range.last;
+  options.shard = flags.shard;
+  if (error.empty() && !options.shard.empty()) error = take_shard(options.shard, range);
   if (!error.empty()) return usage_error(error);
   options.first_seed = range.first;
   options.last_seed = range.last;
@@ -189,8 +192,8 @@ int main(int argc, char** argv) {
       ->required();
   sweep_app
       .add_option("--shard", sweep_flags.shard,
-                  "Only part I of N of the seeds; auto: as the variables of a Slurm array job or a "
-                  "Kubernetes indexed job (auto/N) say")
+                  "Only part I of N of the seeds; auto/N, auto: as the variables of a Slurm array "
+                  "job or (auto/N) a Kubernetes indexed job say")
       ->type_name("I/N");
   sweep_app.add_option("--scenario", sweep_flags.scenario, "Sweep this instead of the swarm")
       ->type_name("NAME|FILE");

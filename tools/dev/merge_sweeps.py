@@ -6,7 +6,8 @@ failure once.
     ./dev merge shard-*.json
 
 Prints a line per fingerprint with how often it came and the one command that replays its smallest
-run, then the summed-up summary. Exit 0 all ok, 1 a violation, 2 usage, 4 vacuous or undecided.
+run, then the summed-up summary. Exit 0 all ok, 1 a violation, 2 usage (also when two files have
+seeds in common, which would count twice), 4 vacuous or undecided, or a shard is missing.
 """
 
 import argparse
@@ -43,6 +44,28 @@ def read(path):
     return summary, failures
 
 
+def refuse_what_is_there_twice(sweeps):
+    """sweeps: (path, summary) of each."""
+    ranges = sorted((swept["flags"], *swept["range"], path) for path, summary in sweeps
+                    if (swept := summary.get("swept")))
+    for (flags, _, last, path), (next_flags, first, _, next_path) in zip(ranges, ranges[1:]):
+        if flags == next_flags and first <= last:
+            raise BadInput(f"{next_path}: seed {first} is in {path}, too, and would count twice")
+
+
+def missing_shards(summaries):
+    """"3/8 of seeds 1..1000" for each that other shards of the same sweep speak of."""
+    there = {}
+    for summary in summaries:
+        swept = summary.get("swept") or {}
+        if swept.get("shard"):
+            part, count = map(int, swept["shard"]["part"].split("/"))
+            there.setdefault((swept["flags"], *swept["shard"]["of"], count), set()).add(part)
+    return [f"{part}/{count} of seeds {first}..{last}"
+            for (_, first, last, count), parts in sorted(there.items())
+            for part in sorted(set(range(1, count + 1)) - parts)]
+
+
 def merge(sweeps):
     total = dict.fromkeys(SUMMED, 0)
     seen, kinds = {}, {}
@@ -60,6 +83,7 @@ def merge(sweeps):
     total["wall_ns"] = max(summary.get("wall_ns", 0) for summary, _ in sweeps)
     total["seen"] = dict(sorted(seen.items()))
     total["never_seen"] = sorted(names - set(seen))
+    total["missing"] = missing_shards(summary for summary, _ in sweeps)
     return total, kinds
 
 
@@ -68,7 +92,10 @@ def main():
     parser.add_argument("files", nargs="+", metavar="FILE", help="what a sweep printed with --json")
     arguments = parser.parse_args()
     try:
-        total, kinds = merge([read(path) for path in arguments.files])
+        sweeps = [read(path) for path in arguments.files]
+        refuse_what_is_there_twice([(path, summary) for path, (summary, _)
+                                    in zip(arguments.files, sweeps)])
+        total, kinds = merge(sweeps)
     except BadInput as bad:
         print(f"merge: {bad}", file=sys.stderr)
         return 2
@@ -77,9 +104,11 @@ def main():
         print(json.dumps({"fingerprint": kind, "count": len(failures), "seed": smallest["seed"],
                           "events": smallest.get("events", 0), "replay": smallest.get("replay")}))
     print(json.dumps(total))
+    for shard in total["missing"]:
+        print(f"merge: shard {shard} is missing", file=sys.stderr)
     if total["violations"]:
         return 1
-    return 4 if total["vacuous"] + total["undecided"] else 0
+    return 4 if total["vacuous"] + total["undecided"] or total["missing"] else 0
 
 
 if __name__ == "__main__":
