@@ -39,12 +39,12 @@ VIOLATION_FIELDS = {"oracle": TEXT, "message": TEXT, "event": NUMBER, "fingerpri
 SWEEP_FIELDS = {
     "seeds": NUMBER, "ok": NUMBER, "violations": NUMBER, "vacuous": NUMBER, "undecided": NUMBER,
     "events": NUMBER, "wall_ns": NUMBER, "cpu_ns": NUMBER, "seen": OBJECT, "never_seen": LIST,
-    "events_median": NUMBER,  # beyond DESIGN section 9
+    "events_median": NUMBER, "swept": OBJECT,  # beyond DESIGN section 9
 }
 REPLAY_FIELDS = {
     "outcome": TEXT, "seed": NUMBER, "fingerprint": TEXT, "recorded": TEXT,
-    "differs_at": (LIST, OR_NULL), "events": NUMBER, "digest": TEXT, "commit": TEXT,
-    "replay": TEXT,
+    "differs_at": (LIST, OR_NULL), "differing_event": (TEXT, OR_NULL), "events": NUMBER,
+    "digest": TEXT, "commit": TEXT, "replay": TEXT,
 }
 SHRINK_FIELDS = {
     "fingerprint": TEXT, "message": TEXT, "before": OBJECT, "after": OBJECT, "runs": NUMBER,
@@ -60,6 +60,11 @@ ADD = ('{"client":1,"seq":1,"op":"add","counter":"a","delta":5,"invoke":10,"retu
 GET = '{"client":2,"seq":1,"op":"get","counter":"a","invoke":30,"return":40,"status":"ok",%s}\n'
 GOOD_HISTORY = ADD + GET % '"value":5'
 BAD_HISTORY = ADD + GET % '"value":0'
+
+
+def without_marks(capsule):
+    """As older programs wrote it."""
+    return re.sub(r'^marks: ".*"\n', "", capsule, flags=re.M)
 
 
 class Ran:
@@ -260,6 +265,9 @@ class CliTest(unittest.TestCase):
             with self.subTest(seed=seed):
                 self.expect_usage(Ran("run", f"--seed={seed}"), "--seed")
 
+    def test_replay_of_nothing(self):
+        self.expect_usage(Ran("replay", ""), "a capsule", "a seed")
+
     def test_replay_of_a_number_that_is_no_seed(self):
         for seed in ("9007199254740992", "18446744073709551616", "99999999999999999999999"):
             with self.subTest(seed=seed):
@@ -428,6 +436,31 @@ class CliTest(unittest.TestCase):
                 self.assertEqual(int(b[0]) - int(a[0]), 1)
                 self.assertEqual(a[1], b[1])
 
+    def test_replay_names_the_first_event_that_differs(self):
+        disturbed = pathlib.Path(TALLYSIM).parent.parent / "tests" / "tallysim_disturbed"
+        out = self.directory / "longer"
+        Ran("sweep", "--seeds", "3..3", "--out", str(out), "--set", "event_count_max=3000")
+        text = (out / "seed-3.capsule").read_text()
+
+        def replay(name, text, *flags):
+            ran = subprocess.run([disturbed, "replay", self.write(name, text), *flags],
+                                 capture_output=True, text=True, check=False)
+            self.assertEqual((ran.returncode, ran.stderr), (VIOLATION, ""))
+            return ran.stdout
+
+        told = replay("a.capsule", text)
+        self.assertIn("from event 1500 on", told)  # one-byte.patch
+        before, today = re.search(r"  event 1499, in both: at (\d+) ns: .*\n"
+                                  r"  event 1500, today:   at (\d+) ns: ", told).groups()
+        self.assertLessEqual(int(before), int(today))
+        line = json.loads(replay("a.capsule", text, "--json").splitlines()[-1])
+        self.assertEqual(line["differs_at"], [1500, 1500])
+        self.assertIn(f"at {today} ns: ", line["differing_event"])
+        # Older capsules know less, and still replay.
+        told = replay("old.capsule", without_marks(text))
+        self.assertIn("from events 1473..1536 on", told)
+        self.assertIn("--trail 1473..1536", told)
+
     def test_a_capsule_survives_changes_that_no_run_notices(self):
         """A note, a statistic and a stream of draws more; and fields of the future at its end."""
         unrelated = pathlib.Path(TALLYSIM).parent.parent / "tests" / "tallysim_unrelated"
@@ -453,15 +486,28 @@ class CliTest(unittest.TestCase):
         checkpoints = re.findall(r'^checkpoint: "(.*)"', text, re.M)
         for checkpoint in checkpoints[4:]:
             text = text.replace(checkpoint, checkpoint[::-1])
-        ran = Ran("diverge", a, self.write("b.capsule", text))
+        ran = Ran("diverge", a, self.write("b.capsule", without_marks(text)))
         self.assertEqual(ran.code, VIOLATION)
         self.assertIn("is one of 257..320", ran.out)
+        marks = re.findall(r'^marks: "(.*)"', text, re.M)  # 64 events in each line, 4 digits each
+        other = marks[4][:40] + ("ffff" if marks[4][40:44] == "0000" else "0000") + marks[4][44:]
+        ran = Ran("diverge", a, self.write("b.capsule", text.replace(marks[4], other)))
+        self.assertEqual(ran.code, VIOLATION)
+        self.assertIn(f"the first event that differs is {4 * 64 + 11}\n", ran.out)
+
+    def test_diverge_says_which_run_nobody_named(self):
+        ran = Ran("diverge", TALLYSIM, TALLYSIM)
+        self.assertEqual(ran.code, OK)
+        self.assertIn("seed 1,", ran.err)
 
     def test_diverge_refuses_what_cannot_be_compared(self):
         a = self.write("a.capsule", self.capsule())
         changed = self.capsule().replace("heartbeat_ms: 5", "heartbeat_ms: 6")
         other = self.write("b.capsule", changed)
-        self.expect_usage(Ran("diverge", a, other), "different runs")
+        ran = Ran("diverge", a, other)
+        self.assertEqual(ran.code, OK)  # as far as the two files tell, it made no difference
+        self.assertIn("not the same run:", ran.out)
+        self.assertIn("heartbeat_ms: 6", ran.out)
         self.expect_usage(Ran("diverge", a, TALLYSIM), "one of each")
         self.expect_usage(Ran("diverge", a, "no-such-file"), "no-such-file")
         self.expect_usage(Ran("diverge", a, "scenarios/bridge-node.txtpb"), "neither")
@@ -482,13 +528,40 @@ class CliTest(unittest.TestCase):
                          list(range(10, 21)))
 
     def test_shards_of_array_jobs(self):
-        slurm = {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_MIN": "5",
-                 "SLURM_ARRAY_TASK_COUNT": "3"}
-        second = self.seeds_of("--seeds", "10..20", "--shard", "2/3")
-        self.assertEqual(self.seeds_of("--seeds", "10..20", "--shard", "auto",
-                                       environment=slurm), second)
-        self.assertEqual(self.seeds_of("--seeds", "10..20", "--shard", "auto/3",
-                                       environment={"JOB_COMPLETION_INDEX": "1"}), second)
+        def part(shard, **environment):
+            return self.seeds_of("--seeds", "10..20", "--shard", shard, environment=environment)
+
+        def slurm(first, last, step=1):
+            """The variables of each task of such an array."""
+            ids = range(first, last + 1, step)
+            return [{"SLURM_ARRAY_TASK_ID": str(i), "SLURM_ARRAY_TASK_MIN": str(ids[0]),
+                     "SLURM_ARRAY_TASK_MAX": str(ids[-1]), "SLURM_ARRAY_TASK_STEP": str(step),
+                     "SLURM_ARRAY_TASK_COUNT": str(len(ids))} for i in ids]
+
+        thirds = [self.seeds_of("--seeds", "10..20", "--shard", f"{i}/3") for i in (1, 2, 3)]
+        for tasks in (slurm(1, 3), slurm(0, 2), slurm(1, 5, 2)):
+            self.assertEqual([part("auto", **task) for task in tasks], thirds, tasks)
+        self.assertEqual([part("auto/3", **task) for task in slurm(1, 3)], thirds)
+        self.assertEqual(part("auto/3", JOB_COMPLETION_INDEX="1"), thirds[1])
+        # Submitted again alone: an array of one task, whose id is what it was.
+        self.assertEqual(part("auto/3", **slurm(3, 3)[0]), thirds[2])
+
+        def refused(shard, *named, **environment):
+            ran = subprocess.run([TALLYSIM, "sweep", "--seeds", "10..20", "--shard", shard],
+                                 text=True, capture_output=True, env={**os.environ, **environment})
+            self.assertEqual((ran.returncode, ran.stdout), (USAGE, ""))
+            for name in (f"--shard {shard}: ", *named):
+                self.assertIn(name, ran.stderr)
+
+        refused("auto", "give auto/N", **slurm(3, 3)[0])
+        refused("auto", "give auto/N", **{**slurm(1, 3)[0], "SLURM_ARRAY_TASK_MAX": "5"})
+        refused("auto/3", "--array=1-3", **slurm(0, 2)[0])
+        refused("auto/3", "--array=1-3", **slurm(1, 4)[3])
+        refused("auto/3", "--array=1-3", **slurm(1, 5, 2)[1])
+        refused("auto/3", "SLURM_ARRAY_TASK_ID is 'three', which is not a number",
+                SLURM_ARRAY_TASK_ID="three")
+        refused("auto/3", "JOB_COMPLETION_INDEX is '', which is not a number",
+                JOB_COMPLETION_INDEX="")
 
     def test_shards_that_do_not_exist(self):
         for shard in ("0/3", "4/3", "1", "1/0", "x/3", "1/x", "/", "auto", "1/12", "-1/3"):
@@ -517,6 +590,23 @@ class CliTest(unittest.TestCase):
         whole = Ran("sweep", "--seeds", "10..20", "--json", *HANGS).json()
         for name in ("seeds", "violations", "events", "seen", "never_seen"):
             self.assertEqual(total[name], whole[name], name)
+        self.assertEqual(total["missing"], [])
+
+        def merge(*paths):
+            return subprocess.run([sys.executable, "-B", "tools/dev/merge_sweeps.py", *paths],
+                                  text=True, capture_output=True)
+
+        alone = merge(paths[1])
+        self.assertEqual(json.loads(alone.stdout.splitlines()[-1])["missing"],
+                         ["1/2 of seeds 10..20"])
+        self.assertIn("shard 1/2 of seeds 10..20 is missing", alone.stderr)
+        fine = self.write("fine.json",
+                          Ran("sweep", "--seeds", "10..20", "--shard", "2/11", "--json").out)
+        self.assertEqual(merge(fine).returncode, UNDECIDED)
+        self.assertEqual(merge(*paths, fine).returncode, VIOLATION)  # other flags: other runs
+        twice = merge(*paths, paths[0])
+        self.assertEqual((twice.returncode, twice.stdout), (USAGE, ""))
+        self.assertIn(f"seed 10 is in {paths[0]}, too", twice.stderr)
         bad = self.write("bad.json", '{"verdict":"ok"}\nnonsense\n')
         merged = subprocess.run([sys.executable, "-B", "tools/dev/merge_sweeps.py", bad],
                                 text=True, capture_output=True)
@@ -579,7 +669,7 @@ class CliTest(unittest.TestCase):
     def test_misfits_in_scenarios_are_told_in_place(self):
         path = self.write("a.txtpb", "name: \"a\"\n  fault {\n  kind: CRASH target { node: 9 }\n"
                                      "  trigger { at_ms: 3 } }\n")
-        self.expect_usage(Ran("run", "--scenario", path), f"{path}:2:3: fault 1", "node 9")
+        self.expect_usage(Ran("run", "--scenario", path), f"{path}:3:24: fault 1", "node 9")
         path = self.write("b.txtpb", "params {\n network {\n\n    loss_ppm: -1 } }\n")
         self.expect_usage(Ran("run", "--scenario", path), f"{path}:4:5: network.loss_ppm is -1")
 

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
@@ -122,6 +123,9 @@ void print_side(const char* side, const std::vector<Step>& steps, size_t positio
 }
 
 int compare_programs(const DivergeOptions& options) {
+  if (options.run_arguments.empty()) {
+    fmt::print(stderr, "of seed 1, as neither --seed nor --scenario names another run\n");
+  }
   const Trail a = trail_of(options.a, options, 0, 0);
   const Trail b = trail_of(options.b, options, 0, 0);
   for (const Trail* trail : {&a, &b}) {
@@ -160,16 +164,32 @@ int compare_programs(const DivergeOptions& options) {
   return kExitViolation;
 }
 
-int compare_capsules(const sim::Capsule& a, const sim::Capsule& b) {
-  const auto inputs = [](const sim::Capsule& capsule) {
+// The first line that only one of them has, of what two runs were made of; empty: none.
+std::string first_other_input(const sim::Capsule& a, const sim::Capsule& b) {
+  const auto lines_of = [](const sim::Capsule& capsule) {
     sim::Scenario scenario = capsule.scenario();
     scenario.clear_story();
     scenario.clear_name();
-    return scenario_text(scenario);
+    const std::string text = scenario_text(scenario);
+    std::vector<std::string> lines;
+    for (size_t begin = 0; begin < text.size();) {
+      const size_t end = text.find('\n', begin);
+      lines.push_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    return lines;
   };
-  if (inputs(a) != inputs(b)) {
-    return usage_error("the two capsules are of different runs: seeds, parameters or plans differ");
-  }
+  const std::vector<std::string> one = lines_of(a);
+  const std::vector<std::string> other = lines_of(b);
+  const auto [at, other_at] = std::mismatch(one.begin(), one.end(), other.begin(), other.end());
+  if (at == one.end() && other_at == other.end()) return {};
+  return fmt::format("not the same run:\n  A has {}\n  B has {}\n",
+                     at == one.end() ? "nothing more" : *at,
+                     other_at == other.end() ? "nothing more" : *other_at);
+}
+
+int compare_capsules(const sim::Capsule& a, const sim::Capsule& b) {
+  fmt::print("{}", first_other_input(a, b));
   fmt::print("A: {} (commit {}, {} events)\nB: {} (commit {}, {} events)\n", fingerprint(a),
              a.commit(), a.events(), fingerprint(b), b.commit(), b.events());
   const sim::Parting parting = find_parting(trail_of(a), trail_of(b));
@@ -177,7 +197,11 @@ int compare_capsules(const sim::Capsule& a, const sim::Capsule& b) {
     fmt::print("no difference\n");
     return kExitOk;
   }
-  fmt::print("the first event that differs is one of {}..{}\n", parting.first, parting.last);
+  if (parting.first == parting.last) {
+    fmt::print("the first event that differs is {}\n", parting.first);
+  } else {
+    fmt::print("the first event that differs is one of {}..{}\n", parting.first, parting.last);
+  }
   return kExitViolation;
 }
 
