@@ -256,6 +256,12 @@ RC_GTEST_PROP(RandomPlan, ReadsBackFromItsText, ()) {
   RC_ASSERT(read.SerializeAsString() == scenario.SerializeAsString());
 }
 
+TEST(RandomPlan, IsShownAsTheTextOfAScenario) {
+  Scenario scenario;
+  scenario.add_fault()->set_kind(RING);
+  EXPECT_EQ(rc::toString(scenario), "\nfault { kind: RING }\n");
+}
+
 // A field that no plan has tests nothing: each that a plan may have is in some.
 TEST(RandomPlan, SaysAllThatAPlanCanSay) {
   std::set<std::string> said;
