@@ -9,6 +9,9 @@
 namespace tally::sim {
 namespace {
 
+// With the largest clock offset on top, still far from what 64 bits hold in ns.
+constexpr int64_t kJumpsMsMax = 1000 * kPlanMsMax;
+
 // How many targets a kind takes: {least, most}.
 std::pair<int, int> target_count(FaultKind kind) {
   switch (kind) {
@@ -273,6 +276,7 @@ PlanError repeat_error(const Fault& fault) {
 PlanError complete_plan(std::vector<Fault>& plan, const Params& params, size_t& culprit) {
   std::set<int64_t> ids;
   int64_t position = 0;
+  int64_t jumps_ms = 0;
   for (Fault& fault : plan) {
     culprit = static_cast<size_t>(position);
     ++position;
@@ -281,6 +285,13 @@ PlanError complete_plan(std::vector<Fault>& plan, const Params& params, size_t& 
       return {fmt::format("two faults have id {}", fault.id()), "id"};
     }
     PlanError error = fault_error(fault, params);
+    if (error.empty() && fault.kind() == CLOCK_JUMP) {
+      jumps_ms += fault.by_ms();
+      if (jumps_ms > kJumpsMsMax) {
+        error = {fmt::format("brings all clock jumps together to more than {} ms", kJumpsMsMax),
+                 "by_ms"};
+      }
+    }
     if (error.empty()) continue;
     error.text = fmt::format("fault {} {}", position, error.text);
     return error;

@@ -372,6 +372,17 @@ TEST(ScenarioText, EachTimeOfAPlanHasABound) {
             std::string::npos);
 }
 
+TEST(ScenarioText, ClockJumpsTogetherHaveABound) {
+  const std::string jumps =
+      "fault { kind: CLOCK_JUMP target { node: 1 } by_ms: 1000000000 times: 1000 every_ms: 1 "
+      "trigger { at_ms: 5 } }";
+  EXPECT_EQ(spec_error(jumps), "");
+  EXPECT_NE(spec_error(jumps + " fault { kind: CLOCK_JUMP target { node: 2 } by_ms: 1 "
+                               "trigger { at_ms: 5 } }")
+                .find("fault 1001 brings all clock jumps together"),
+            std::string::npos);
+}
+
 TEST(ScenarioText, TheLongestTimesRun) {
   Scenario scenario;
   ASSERT_EQ(parse_scenario("params { duration_ms: 2000 } "

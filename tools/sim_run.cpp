@@ -195,8 +195,10 @@ std::string parting_text(const sim::Parting& parting, const sim::Capsule& capsul
   const auto recorded = static_cast<uint64_t>(capsule.events());
   std::string text;
   if (event > 1) text = fmt::format("  event {}, in both: {}\n", event - 1, events.of(event - 1));
-  text += fmt::format("  event {}, today:   {}\n", event,
-                      event <= result.event_count ? events.of(event) : "none: the run has ended");
+  std::string today = events.of(event);
+  if (event > result.event_count) today = "none: the run has ended";
+  if (today.empty()) today = "the one in which a CHECK fails";  // before it could be told
+  text += fmt::format("  event {}, today:   {}\n", event, today);
   if (event > recorded) text += "  the recorded run had ended before it\n";
   return text +
          fmt::format("  both sides, with a build of commit {}: tallysim diverge OLD NEW {}\n",
