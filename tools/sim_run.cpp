@@ -199,7 +199,7 @@ std::string parting_text(const sim::Parting& parting, const sim::Capsule& capsul
   if (event > result.event_count) today = "none: the run has ended";
   if (today.empty()) today = "the one in which a CHECK fails";  // before it could be told
   text += fmt::format("  event {}, today:   {}\n", event, today);
-  if (event > recorded) text += "  the recorded run had ended before it\n";
+  if (event > recorded) return text + "  the recorded run had ended before it\n";
   return text +
          fmt::format("  both sides, with a build of commit {}: tallysim diverge OLD NEW {}\n",
                      capsule.commit(), run);
