@@ -18,8 +18,8 @@ enum class UnknownFields : bool { kRefused = false, kAccepted = true };
 class TextPlaces {
  public:
   // "name:line:column: ", counted from 1, of the field with this dotted path, the `index`-th of it
-  // when it is repeated ("fault[2].target[0].node": those on the way; [0] when left out). Empty when
-  // the text does not have it.
+  // when it is repeated ("fault[2].target[0].node": those on the way; [0] when left out). Empty
+  // when the text does not have it.
   std::string of(std::string_view path, int index = 0) const;
   // The places inside a field: for a message that stands within another one.
   TextPlaces inside(std::string_view field) const;

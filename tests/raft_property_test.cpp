@@ -337,7 +337,7 @@ rc::Gen<Actions> actions_of(uint64_t seed) {
     for (const uint32_t number : numbers(random, size).value()) {
       actions.list.push_back(action_of(seed, draw(seed, 6, number)));
     }
-    return rc::shrinkable::shrinkRecur(std::move(actions), smaller);
+    return rc::shrinkable::shrinkRecur(std::move(actions), &smaller);
   });
 }
 
@@ -372,7 +372,7 @@ TEST(RaftProperty, ALongListShrinksInFewRuns) {
                          [](const Action& action) { return action.kind == Kind::kCrash; }) == 4;
   };
   int runs = 0;
-  rc::Shrinkable<Actions> best = rc::shrinkable::shrinkRecur(actions, smaller);
+  rc::Shrinkable<Actions> best = rc::shrinkable::shrinkRecur(actions, &smaller);
   for (bool found = true; found;) {
     found = false;
     rc::Seq<rc::Shrinkable<Actions>> shrinks = best.shrinks();
