@@ -10,7 +10,9 @@
 #include <fstream>
 #include <functional>
 #include <set>
+#include <stdexcept>
 
+#include "core/check.h"
 #include "sim/params.h"
 #include "sim/plan.h"
 #include "sim/scenario.h"
@@ -237,11 +239,26 @@ std::string keep(const Scenario& scenario) {
   return "\n  tallysim run --scenario " + path + " --trace text\n";
 }
 
+void throw_check_failure(const std::string& message) { throw std::runtime_error(message); }
+
+// A failed CHECK is a violation like any other, for rapidcheck to make small.
+RunResult run_to_an_end(const RunSpec& spec) {
+  const CheckHandler before = set_check_handler(throw_check_failure);
+  RunResult result;
+  try {
+    result = run(spec);
+  } catch (const std::runtime_error& failure) {
+    result.violation = Violation{"check", "a CHECK failed", failure.what(), 0};
+  }
+  set_check_handler(before);
+  return result;
+}
+
 RC_GTEST_PROP(RandomPlan, NeverViolatesAnOracleAndRunsTheSameTwice, ()) {
   const Scenario scenario = *any_scenario();
   RunSpec spec;
   RC_ASSERT(make_run_spec(scenario, static_cast<uint64_t>(scenario.seed()), {}, spec) == "");
-  const RunResult result = run(spec);
+  const RunResult result = run_to_an_end(spec);
   if (result.violation) {
     RC_FAIL(result.violation->oracle + ": " + result.violation->message + keep(scenario));
   }
