@@ -10,8 +10,6 @@
 namespace tally {
 namespace {
 
-// A request id names one attempt: the request's number, then the attempt's.
-constexpr uint64_t kAttemptBits = 24;
 constexpr uint64_t kBackoffDoublingsMax = 4;
 
 }  // namespace

@@ -37,6 +37,10 @@ struct ClientConfig {
   uint64_t operations_max = 8;  // in flight at once; at most kSessionWindow
 };
 
+// A request id names one attempt: the request's number, then, in so many bits, the attempt's, from
+// 1.
+inline constexpr uint64_t kAttemptBits = 24;
+
 class Client {
  public:
   struct Increment {

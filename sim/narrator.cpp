@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 
 #include <string_view>
+#include <utility>
+
+#include "core/client.h"
+#include "core/command.pb.h"
 
 namespace tally::sim {
 namespace {
@@ -17,6 +21,38 @@ std::string request_text(const ClientRequest& request) {
   }
   if (std::holds_alternative<ReadIndexRequest>(request.operation)) return "ask for a read index";
   return "open a session";
+}
+
+// As request_text says it of the request that became this entry.
+std::string command_text(const Entry& entry) {
+  command::Command command;
+  const std::string_view data = entry.data.view();
+  if (!command.ParseFromArray(data.data(), static_cast<int>(data.size()))) return "?";
+  if (!command.has_increment()) return request_text(ClientRequest{});
+  const command::Increment& increment = command.increment();
+  ClientRequest request;
+  IncrementAndGetRequest& operation = request.operation.emplace<IncrementAndGetRequest>();
+  operation.name = increment.name();
+  operation.delta = increment.delta();
+  operation.session = SessionId(increment.session());
+  operation.sequence = increment.sequence();
+  return request_text(request);
+}
+
+// A client's request or its answer, between nodes, too.
+bool is_of_client(const Message& message) {
+  return std::holds_alternative<ClientRequest>(message) ||
+         std::holds_alternative<ValueResponse>(message);
+}
+
+std::string late_text(Duration late_by) {
+  return late_by == Duration(0) ? "" : fmt::format(", sent {} ms ago", late_by.count() / 1'000'000);
+}
+
+void append(std::string& list, std::string_view between, std::string_view item) {
+  if (item.empty()) return;
+  if (!list.empty()) list += between;
+  list += item;
 }
 
 std::string append_text(const AppendRequest& append) {
@@ -80,40 +116,135 @@ std::string message_text(const Message& message) {
   return fmt::format("answer: {} ({})", to_string(response.outcome), to_string(response.reason));
 }
 
-void Narrator::cause_message(const Machine& machine, const Envelope& envelope) {
-  cause(machine,
-        fmt::format("{} of {}", message_text(envelope.message), endpoint_text(envelope.from)));
+std::string Narrator::request_of(const Envelope& answer) const {
+  const auto found =
+      requests_.find({answer.to.value(), std::get<ValueResponse>(answer.message).request_id});
+  return found == requests_.end() ? "" : found->second;
+}
+
+std::string Narrator::text_of(const Envelope& envelope) const {
+  if (!std::holds_alternative<ValueResponse>(envelope.message)) {
+    return message_text(envelope.message);
+  }
+  const std::string request = request_of(envelope);
+  const std::string text = message_text(envelope.message);
+  return request.empty() ? text : fmt::format("{} to {}", text, request);
+}
+
+Narrator::Pending& Narrator::pending(size_t number) {
+  if (pending_.size() <= number) pending_.resize(number + 1);
+  return pending_[number];
+}
+
+void Narrator::cause_message(const Machine& machine, const Envelope& envelope, Duration late_by) {
+  cause(machine, fmt::format("{} of {}{}", text_of(envelope), endpoint_text(envelope.from),
+                             late_text(late_by)));
 }
 
 void Narrator::cause(const Machine& machine, std::string text) {
-  if (causes_.size() <= machine.number()) causes_.resize(machine.number() + 1);
-  std::string& causes = causes_[machine.number()];
-  causes += (causes.empty() ? "" : " + ") + text;
+  append(pending(machine.number()).causes, " + ", text);
+  acting_ = machine.number();
 }
 
 void Narrator::cause_wake(const Machine& machine) {
-  const size_t number = machine.number();
-  if (causes_.size() <= number || causes_[number].empty()) cause(machine, "wakes up");
+  if (pending(machine.number()).causes.empty()) cause(machine, "wakes up");
+  acting_ = machine.number();
 }
 
-void Narrator::forget_causes(const Machine& machine) {
-  if (causes_.size() > machine.number()) causes_[machine.number()].clear();
+void Narrator::forget_causes(const Machine& machine) { pending(machine.number()) = Pending(); }
+
+// The entries that this step proposed: what they are, unless the causes say it already.
+std::string Narrator::proposals_text(const Machine& machine, const std::string& causes) const {
+  const Log& log = machine.node().raft().log();
+  std::string text;
+  for (const Output::Accepted& accepted : machine.node().last_output().accepted) {
+    if (accepted.index <= log.base_index() || accepted.index > log.last_index()) continue;
+    const std::string what = command_text(log.at(accepted.index));
+    append(text, "; ", fmt::format("proposes entry {}", accepted.index.value()));
+    if (causes.find(what) == std::string::npos) text += ": " + what;
+  }
+  return text;
 }
 
-void Narrator::step(VirtualTime at, const Machine& machine) {
+void Narrator::step(VirtualTime at, const Machine& machine, bool always) {
+  const Pending now = std::exchange(pending(machine.number()), Pending());
   std::string effects;
-  for (const Note& note : machine.node().last_notes()) {
-    effects += (effects.empty() ? "" : "; ") + note_text(note);
+  for (const Note& note : machine.node().last_notes()) append(effects, "; ", note_text(note));
+  append(effects, "; ", proposals_text(machine, now.causes));
+  append(effects, "; ", now.effects);
+  if (now.read) {
+    effects += fmt::format(", from its state after entry {}",
+                           machine.node().state().applied_index().value());
   }
-  if (!effects.empty()) {
-    line(at, fmt::format("n{}", machine.id().value()),
-         fmt::format("{} -> {}", causes_[machine.number()], effects));
-  }
-  forget_causes(machine);
+  if (effects.empty() && always) effects = "nothing to tell";
+  if (effects.empty()) return;
+  line(at, fmt::format("n{}", machine.id().value()), fmt::format("{} -> {}", now.causes, effects),
+       now.noise);
 }
 
-void Narrator::line(VirtualTime at, std::string_view who, std::string_view text) {
-  if (story_ != nullptr) story_->add_line(at, who, text);
+void Narrator::step_fails(VirtualTime at, const std::string& why) {
+  if (acting_ == kNobody) {
+    line(at, "world", why);
+    return;
+  }
+  Pending now = std::exchange(pending(acting_), Pending());
+  append(now.effects, "; ", why);
+  line(at, fmt::format("n{}", acting_ + 1), fmt::format("{} -> {}", now.causes, now.effects),
+       now.noise);
+}
+
+void Narrator::sent(VirtualTime at, const Envelope& envelope) {
+  const std::string to = endpoint_text(envelope.to);
+  if (const auto* request = std::get_if<ClientRequest>(&envelope.message)) {
+    const std::string text = request_text(*request);
+    requests_[{envelope.from.value(), request->request_id}] = text;
+    if (!is_client(envelope.from)) return;  // a note tells it
+    const bool again = (request->request_id & ((uint64_t{1} << kAttemptBits) - 1)) > 1;
+    line(at, endpoint_text(envelope.from),
+         fmt::format("asks {}{}: {}", to, again ? " again" : "", text));
+    return;
+  }
+  const auto* response = std::get_if<ValueResponse>(&envelope.message);
+  if (response == nullptr || response->outcome != Outcome::kOk) return;
+  Pending& node = pending(envelope.from.value() - 1);
+  const std::string request = request_of(envelope);
+  std::string text = fmt::format("answers {}: {}", to, response->value);
+  const bool told = node.causes.find(request) != std::string::npos;
+  if (!told) text += " to " + request;
+  append(node.effects, "; ", text);
+  // One that was passed on comes back as a message, which is then the cause.
+  node.read |=
+      request.starts_with("get ") && node.causes.find("to " + request) == std::string::npos;
+}
+
+void Narrator::lost(VirtualTime at, const Envelope& envelope, bool by_chance) {
+  if (!by_chance && !is_of_client(envelope.message)) return;
+  const std::string text =
+      fmt::format("lost on the way to {}: {}", endpoint_text(envelope.to), text_of(envelope));
+  if (is_client(envelope.from)) {
+    line(at, endpoint_text(envelope.from), text, by_chance);
+    return;
+  }
+  Pending& node = pending(envelope.from.value() - 1);
+  append(node.effects, "; ", text);
+  node.noise |= by_chance;
+}
+
+void Narrator::lost_under_way(VirtualTime at, const Envelope& envelope) {
+  if (!is_of_client(envelope.message)) return;
+  line(at, endpoint_text(envelope.to),
+       fmt::format("never gets, its link was cut: {} of {}", text_of(envelope),
+                   endpoint_text(envelope.from)));
+}
+
+void Narrator::client_receives(VirtualTime at, const Envelope& envelope, Duration late_by) {
+  line(
+      at, endpoint_text(envelope.to),
+      fmt::format("{}: {}{}", endpoint_text(envelope.from), text_of(envelope), late_text(late_by)));
+}
+
+void Narrator::line(VirtualTime at, std::string_view who, std::string_view text, bool noise) {
+  if (story_ != nullptr) story_->add_line(at, who, text, noise || who == "fault");
   if (file_ == nullptr) return;
   const int64_t us = at.time_since_epoch().count() / 1000;
   fmt::print(file_, "{:>6}.{:03} ms  {:<9} {}\n", us / 1000, us % 1000, who, text);

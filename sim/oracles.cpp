@@ -45,9 +45,11 @@ std::string Oracles::name_of(const Machine& machine) {
   return fmt::format("n{}", machine.id().value());
 }
 
-void Oracles::violate(std::string_view oracle, std::string_view clause, std::string message) {
+void Oracles::violate(std::string_view oracle, std::string_view clause, std::string message,
+                      std::vector<size_t> operations) {
   if (violation_) return;
-  violation_ = Violation{std::string(oracle), std::string(clause), std::move(message), event_};
+  violation_ = Violation{std::string(oracle), std::string(clause), std::move(message), event_,
+                         std::move(operations)};
 }
 
 void Oracles::on_start(const Machine& machine) {

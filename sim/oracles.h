@@ -44,6 +44,7 @@ struct Violation {
   std::string clause;   // which of its promises, in fixed words: the failure's fingerprint
   std::string message;  // what happened, with names and numbers
   uint64_t event = 0;
+  std::vector<size_t> operations = {};  // indexes into the history of those that it is about
 };
 
 class Oracles {
@@ -53,7 +54,8 @@ class Oracles {
   // The first violation, or nothing.
   const std::optional<Violation>& violation() const { return violation_; }
   // Others report here, too (the checker, liveness).
-  void violate(std::string_view oracle, std::string_view clause, std::string message);
+  void violate(std::string_view oracle, std::string_view clause, std::string message,
+               std::vector<size_t> operations = {});
   void set_event(uint64_t event) { event_ = event; }
 
   void on_start(const Machine& machine);

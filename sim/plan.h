@@ -69,6 +69,8 @@ std::string fault_text(const Fault& fault);
 std::string noise_text(const NoiseEvent& noise);
 // "client 0 increments c1 by 10"
 std::string operation_text(const ClientOperation& operation);
+// "client 0's increment of c1 by 10", "client 2's get of c0"
+std::string operation_name(const ClientOperation& operation);
 
 // "election".
 std::string group_name(Group group);

@@ -83,6 +83,57 @@ std::string messages_text(const Fault& fault) {
   }
 }
 
+std::string bounds_text(const ClientOperation& operation) {
+  std::string text;
+  if (operation.has_lower()) text += fmt::format(", not below {}", operation.lower());
+  if (operation.has_upper()) text += fmt::format(", not above {}", operation.upper());
+  return text;
+}
+
+bool cuts_off(FaultKind kind) {
+  return kind == PARTITION || kind == ISOLATE_LEADER || kind == ONE_WAY || kind == BRIDGE ||
+         kind == RING || kind == FLAP || kind == SLOW_LINK || kind == RESET_LINKS;
+}
+
+// What the fault does, as one would ask for it.
+std::string deed_text(const Fault& fault) {
+  const std::string target = targets_text(fault.target());
+  const std::string peer = fault.peer_size() > 0 ? targets_text(fault.peer()) : "the rest";
+  switch (fault.kind()) {
+    case PARTITION: return fmt::format("cut {} off from {}", target, peer);
+    case ISOLATE_LEADER: return fmt::format("isolate {} from {}", target, peer);
+    case ONE_WAY: return fmt::format("lose all that {} send to {}", target, peer);
+    case BRIDGE: return fmt::format("cut {} off from all but {}", peer, target);
+    case RING: return "let each node hear only the two next to it";
+    case FLAP:
+      return fmt::format("cut {} off from {} and back every {} ms", target, peer,
+                         fault.period_ms());
+    case CRASH: return "crash " + target;
+    case CRASH_ALL: return "crash all nodes";
+    case CRASH_POINT:
+      return fmt::format("crash {} at its next {}", target, words(CrashPoint_Name(fault.point())));
+    case KILL: return "kill " + target;
+    case PAUSE: return "pause " + target;
+    case CLOCK_JUMP:
+      return fmt::format("set the clock of {} forward by {} ms", target, fault.by_ms());
+    case SLOW_DISK: return fmt::format("slow the disk of {} by factor {}", target, fault.factor());
+    case SLOW_LINK:
+      return fmt::format("delay messages of {} to {} by {} ms", target, peer, fault.by_ms());
+    case RESET_LINKS: return fmt::format("lose what is under way between {} and {}", target, peer);
+    case DISK_STALL: return "hang the disk of " + target;
+    case SYNC_FAILS: return fmt::format("let the next sync of {} fail", target);
+    case DISK_FULL:
+      return fmt::format("fill the disk of {} but for {} bytes", target, fault.room_bytes());
+    case BIT_ROT: return fmt::format("flip a bit on the disk of {}", target);
+    case MISDIRECTED_WRITE: return fmt::format("put a write of {} in the wrong place", target);
+    case READ_ERROR: return fmt::format("make a sector of {} unreadable", target);
+    case WIPE: return fmt::format("crash {} and wipe its disk", target);
+    case TRANSFER: return "ask the leader to hand over to " + target;
+    case MESSAGES: return messages_text(fault);
+  }
+  return fault_name(fault.kind());
+}
+
 }  // namespace
 
 std::string trigger_text(const Trigger& trigger) {
@@ -96,24 +147,14 @@ std::string fault_name(FaultKind kind) { return lower_case(FaultKind_Name(kind))
 std::string group_name(Group group) { return lower_case(Group_Name(group)); }
 
 std::string fault_text(const Fault& fault) {
-  std::string text = fmt::format("fault {}: {}", fault.id(), fault_name(fault.kind()));
-  if (fault.kind() == MESSAGES) {
-    text = fmt::format("fault {}: {}", fault.id(), messages_text(fault));
-    return fault.has_duration_ms() ? text + fmt::format(", for {} ms", fault.duration_ms()) : text;
-  }
-  if (fault.target_size() > 0) text += " " + targets_text(fault.target());
-  if (fault.peer_size() > 0) text += " / " + targets_text(fault.peer());
-  if (fault.clients()) text += " and clients";
-  if (fault.has_point()) text += " at " + CrashPoint_Name(fault.point());
+  std::string text = fmt::format("fault {}: {}", fault.id(), deed_text(fault));
+  if (cuts_off(fault.kind()) && fault.clients()) text += ", and from clients";
   if (fault.has_ordinal()) text += fmt::format(" number {}", fault.ordinal());
-  if (fault.has_factor()) text += fmt::format(" by factor {}", fault.factor());
-  if (fault.has_by_ms()) text += fmt::format(" by {} ms", fault.by_ms());
-  if (fault.has_period_ms()) text += fmt::format(" every {} ms", fault.period_ms());
-  if (fault.kind() == DISK_FULL) text += fmt::format(" but for {} bytes", fault.room_bytes());
-  if (fault.restart()) text += " and a crash";
-  if (!has_end(fault)) return text;
-  if (fault.has_duration_ms()) text += fmt::format(" for {} ms", fault.duration_ms());
-  return text;
+  if (fault.restart()) text += " and crash it";
+  if (!has_end(fault) || !fault.has_duration_ms()) return text;
+  if (fault.duration_ms() == 0)
+    return text + (takes_down(fault) ? ", back" : ", over") + " at once";
+  return text + fmt::format(" for {} ms", fault.duration_ms());
 }
 
 std::string noise_text(const NoiseEvent& noise) {
@@ -145,11 +186,16 @@ std::string operation_text(const ClientOperation& operation) {
   if (operation.get()) {
     return fmt::format("client {} reads {}", operation.client(), operation.counter());
   }
-  std::string text = fmt::format("client {} increments {} by {}", operation.client(),
-                                 operation.counter(), operation.add());
-  if (operation.has_lower()) text += fmt::format(", not below {}", operation.lower());
-  if (operation.has_upper()) text += fmt::format(", not above {}", operation.upper());
-  return text;
+  return fmt::format("client {} increments {} by {}{}", operation.client(), operation.counter(),
+                     operation.add(), bounds_text(operation));
+}
+
+std::string operation_name(const ClientOperation& operation) {
+  if (operation.get()) {
+    return fmt::format("client {}'s get of {}", operation.client(), operation.counter());
+  }
+  return fmt::format("client {}'s increment of {} by {}{}", operation.client(), operation.counter(),
+                     operation.add(), bounds_text(operation));
 }
 
 }  // namespace tally::sim

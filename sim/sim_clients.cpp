@@ -12,7 +12,6 @@
 namespace tally::sim {
 namespace {
 
-constexpr uint64_t kLanesPerClient = 16;
 // A multiple of 100 near the limit, so that deltas stay a divisibility chain.
 constexpr int64_t kEdgeDelta = 9'223'372'036'854'775'800;
 
@@ -161,12 +160,11 @@ Operation SimClients::given_operation(const Lane& lane) {
   return operation;
 }
 
-ClientOperation SimClients::as_data(const Begun& begun) {
-  const Operation& operation = begun.operation;
+ClientOperation as_data(const Operation& operation, int64_t at_ns) {
   ClientOperation data;
-  data.set_client(begun.client);
-  if (begun.lane > 0) data.set_lane(static_cast<int64_t>(begun.lane));
-  const int64_t at_ns = begun.at.time_since_epoch().count();
+  data.set_client(client_of_lane(operation.client));
+  const uint64_t lane = (operation.client - 1) % kLanesPerClient;
+  if (lane > 0) data.set_lane(static_cast<int64_t>(lane));
   data.set_at_us(at_ns / 1000);
   if (at_ns % 1000 > 0) data.set_plus_ns(at_ns % 1000);
   data.set_counter(operation.counter);
@@ -182,7 +180,9 @@ ClientOperation SimClients::as_data(const Begun& begun) {
 
 std::vector<ClientOperation> SimClients::begun() const {
   std::vector<ClientOperation> all;
-  for (const Begun& begun : begun_) all.push_back(as_data(begun));
+  for (const Begun& begun : begun_) {
+    all.push_back(as_data(begun.operation, begun.at.time_since_epoch().count()));
+  }
   return all;
 }
 
@@ -197,7 +197,7 @@ void SimClients::on_operation(uint32_t number, uint64_t lane_number) {
   lane.operation = drawn_ ? draw_operation(lane) : given_operation(lane);
   lane.open = true;
   const Operation& operation = lane.operation;
-  begun_.push_back({number, lane_number, queue_.now(), operation});
+  begun_.push_back({queue_.now(), operation});
   if (operation.kind == Operation::Kind::kGet) {
     client.client->start(now(), lane_number, Client::Get{operation.counter});
   } else {
@@ -253,14 +253,18 @@ void SimClients::on_broken(uint32_t client, NodeId node) {
   flush(client);
 }
 
-bool SimClients::on_timer(uint32_t number, uint64_t generation) {
+bool SimClients::take_timer(uint32_t number, uint64_t generation) {
   SimClient& client = clients_[number];
   if (generation != client.timer_generation) return false;
   client.timer_at = VirtualTime::max();
-  const bool due = now() >= client.client->deadline();
-  if (due) client.client->wake(now());
+  if (now() >= client.client->deadline()) return true;
   flush(number);
-  return due;
+  return false;
+}
+
+void SimClients::on_timer(uint32_t number) {
+  clients_[number].client->wake(now());
+  flush(number);
 }
 
 void SimClients::on_node_down(NodeId node, uint64_t crash_number) {

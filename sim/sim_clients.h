@@ -20,6 +20,14 @@
 
 namespace tally::sim {
 
+// "client" in a history is a lane: those of a client are numbered on, from 1.
+inline constexpr uint64_t kLanesPerClient = 16;
+inline uint32_t client_of_lane(uint64_t number) {
+  return static_cast<uint32_t>((number - 1) / kLanesPerClient);
+}
+// The operation as data, and as begun at this time.
+ClientOperation as_data(const Operation& operation, int64_t at_ns);
+
 class SimClients {
  public:
   // Client `params.clients` (the last one) is the prober of the liveness phase.
@@ -42,8 +50,10 @@ class SimClients {
   // A request found nobody at the node: its connection breaks a little later.
   void on_refused(uint32_t client, NodeId node);
   void on_operation(uint32_t client, uint64_t lane);
-  // False when the timer was out of date.
-  bool on_timer(uint32_t client, uint64_t generation);
+  // False when the timer is out of date or comes too early: nothing happens then but that the next
+  // one is set. True: on_timer is to follow.
+  bool take_timer(uint32_t client, uint64_t generation);
+  void on_timer(uint32_t client);
 
   // The node went down: clients with a connection to it notice, some at once, some by timeout.
   void on_node_down(NodeId node, uint64_t crash_number);
@@ -79,8 +89,6 @@ class SimClients {
     std::vector<bool> breaking;  // by node: a broken connection is about to be noticed
   };
   struct Begun {
-    uint32_t client;
-    uint64_t lane;
     VirtualTime at;
     Operation operation;
   };
@@ -99,7 +107,6 @@ class SimClients {
   void draw_names();
   Operation draw_operation(const Lane& lane) const;
   static Operation given_operation(const Lane& lane);
-  static ClientOperation as_data(const Begun& begun);
   void flush(uint32_t client);
   void record(const Client::Done& done, Lane& lane);
   void schedule_next(uint32_t client, uint64_t lane);

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/draw.h"
+#include "sim/narrator.h"
 
 namespace tally::sim {
 namespace {
@@ -169,7 +170,8 @@ void SimNetwork::send(Envelope&& envelope) {
   const uint64_t ordinal = ++way.sent_count;
   const bool between_nodes = from < node_count_ && to < node_count_;
   begin_send(number, envelope.message);
-  if (way.cuts > 0) return;
+  if (narrator_ != nullptr) narrator_->sent(queue_.now(), envelope);
+  if (way.cuts > 0) return tell_loss(envelope, /*by_chance=*/false);
   if (!between_nodes) {
     deliver(std::move(envelope), number, latency(number, ordinal, NetworkAspect::kLatency),
             /*in_order=*/true);
@@ -177,10 +179,12 @@ void SimNetwork::send(Envelope&& envelope) {
   }
   const std::optional<Strike> strike = find_strike(from, to, envelope.message);
   if (strike && strike->effect == NoiseEvent::LOSE) return;
-  if (happens(number, ordinal, NetworkAspect::kLoss, params_.loss_ppm())) return;
-  if (!pass_codec(envelope, number, ordinal)) return;
+  if (happens(number, ordinal, NetworkAspect::kLoss, params_.loss_ppm()) ||
+      !pass_codec(envelope, number, ordinal)) {
+    return tell_loss(envelope, /*by_chance=*/true);
+  }
   Duration after = latency(number, ordinal, NetworkAspect::kLatency) + way.slow_by;
-  if (!queue_for_bandwidth(way, envelope, after)) return;
+  if (!queue_for_bandwidth(way, envelope, after)) return tell_loss(envelope, /*by_chance=*/true);
   if (happens(number, ordinal, NetworkAspect::kDuplicate, params_.duplicate_ppm())) {
     Envelope copy = envelope;
     deliver(std::move(copy), number,
@@ -253,6 +257,7 @@ void SimNetwork::deliver(Envelope&& envelope, uint32_t link_number, Duration aft
   }
   slots_[slot].envelope = std::move(envelope);
   slots_[slot].epoch = way.epoch;
+  slots_[slot].sent_at = queue_.now();
   if (to < node_count_) {
     queue_.push(at, EventKind::kDeliver, to, slot);
   } else {
@@ -265,6 +270,15 @@ bool SimNetwork::receive(uint64_t slot, Envelope& out) {
   free_slots_.push_back(static_cast<uint32_t>(slot));
   const Link& way = link(slot_of(out.from), slot_of(out.to));
   return way.cuts == 0 && way.epoch == slots_[slot].epoch;
+}
+
+Duration SimNetwork::late_by(uint64_t slot) const {
+  const Duration under_way = queue_.now() - slots_[slot].sent_at;
+  return under_way > 2 * plain_latency() ? under_way : Duration(0);
+}
+
+void SimNetwork::tell_loss(const Envelope& envelope, bool by_chance) {
+  if (narrator_ != nullptr) narrator_->lost(queue_.now(), envelope, by_chance);
 }
 
 void SimNetwork::drop(uint64_t slot) {

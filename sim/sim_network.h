@@ -24,6 +24,8 @@
 
 namespace tally::sim {
 
+class Narrator;
+
 // Background noise that fired, for replay without its probabilities: an effect on the ordinal-th
 // message of this type that is sent on the link within the microsecond.
 struct Noise {
@@ -41,6 +43,9 @@ class SimNetwork {
   SimNetwork(uint64_t seed, const Params::Network& params, int64_t steady_ms, uint32_t node_count,
              uint32_t client_count, GroupId group, EventQueue& queue);
 
+  // Tells it what clients send, what they are answered, and what is lost. It outlives the network.
+  void narrate(Narrator* narrator) { narrator_ = narrator; }
+
   // Noise that happens for certain, whatever the probabilities draw. REQUIRES: nodes that exist.
   void force(const std::vector<NoiseEvent>& noise);
 
@@ -52,6 +57,8 @@ class SimNetwork {
   bool receive(uint64_t slot, Envelope& out);
   // Looks without taking, for the digest and the trace.
   const Envelope& peek(uint64_t slot) const { return slots_[slot].envelope; }
+  // How long the message has been under way, if that is longer than usual; else 0.
+  Duration late_by(uint64_t slot) const;
   void drop(uint64_t slot);
 
   // Faults count, so that overlapping ones end one by one. Nodes here are 0-based.
@@ -124,12 +131,14 @@ class SimNetwork {
   struct Slot {
     Envelope envelope;
     uint64_t epoch = 0;
+    VirtualTime sent_at{};
   };
 
   const Link& link(uint32_t from, uint32_t to) const { return links_[from * side_ + to]; }
   Link& link(uint32_t from, uint32_t to) { return links_[from * side_ + to]; }
   uint64_t bits(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect) const;
   bool happens(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect, int64_t ppm);
+  void tell_loss(const Envelope& envelope, bool by_chance);
   void begin_send(uint32_t link_number, const Message& message);
   bool is_forced(NetworkAspect aspect) const;
   Duration latency(uint32_t link_number, uint64_t ordinal, NetworkAspect aspect);
@@ -145,6 +154,7 @@ class SimNetwork {
   const uint32_t side_;  // nodes and clients
   const GroupId group_;
   EventQueue& queue_;
+  Narrator* narrator_ = nullptr;  // null: nobody listens
   bool healed_ = false;
   std::vector<Link> links_;
   std::vector<Slot> slots_;

@@ -43,10 +43,10 @@ void Story::touch(uint32_t machine) {
   if (!happened_.empty()) follow(machine);
 }
 
-void Story::add_line(VirtualTime at, std::string_view who, std::string_view text) {
+void Story::add_line(VirtualTime at, std::string_view who, std::string_view text, bool is_fault) {
   if (happened_.empty()) return;
   happened_.back().lines.push_back(
-      {happened_.size(), at, std::string(who), std::string(text), who == "fault"});
+      {happened_.size(), at, std::string(who), std::string(text), is_fault});
 }
 
 std::vector<Story::Line> Story::past_of(const std::vector<uint64_t>& events) const {
@@ -69,6 +69,18 @@ std::vector<Story::Line> Story::past_of(const std::vector<uint64_t>& events) con
     lines.insert(lines.end(), told.begin(), told.end());
   }
   return lines;
+}
+
+std::vector<uint64_t> Story::events_that_tell(std::string_view text) const {
+  std::vector<uint64_t> events;
+  for (uint64_t event = 1; event <= happened_.size(); ++event) {
+    for (const Line& line : happened_[event - 1].lines) {
+      if (line.text.find(text) == std::string::npos) continue;
+      events.push_back(event);
+      break;
+    }
+  }
+  return events;
 }
 
 uint64_t Story::client_event_at(uint32_t client, VirtualTime at) const {

@@ -21,7 +21,7 @@ class Story {
     VirtualTime at;
     std::string who;
     std::string text;
-    bool is_fault = false;
+    bool is_fault = false;  // or chance: where a story begins
   };
 
   // Endpoints: machines from 0, then clients.
@@ -31,12 +31,16 @@ class Story {
   void begin_event(const Event& event, uint64_t origin);
   // The event acts on this machine, too.
   void touch(uint32_t machine);
-  void add_line(VirtualTime at, std::string_view who, std::string_view text);
+  void add_line(VirtualTime at, std::string_view who, std::string_view text, bool is_fault);
 
   // The lines of all that happened before these events, and of themselves, in order.
   std::vector<Line> past_of(const std::vector<uint64_t>& events) const;
   // The last event of the client at this time; 0: none.
   uint64_t client_event_at(uint32_t client, VirtualTime at) const;
+  // The events with a line that holds this text.
+  std::vector<uint64_t> events_that_tell(std::string_view text) const;
+  // Of each machine and client.
+  const std::vector<uint64_t>& last_events() const { return last_; }
   uint64_t event_count() const { return happened_.size(); }
 
  private:

@@ -40,6 +40,7 @@ World::World(const RunSpec& spec)
     machines_.push_back(std::make_unique<Machine>(machine_env_, number));
   }
   network_.force(spec.noise);
+  if (narrator_.on()) network_.narrate(&narrator_);
   if (story_ != nullptr) queue_.remember_origins();
   result_.seed = spec.seed;
   result_.notes.resize(kNoteCount);
@@ -83,7 +84,7 @@ bool World::dispatch(const Event& event) {
       if (!machines_[event.who]->timer_is_current(event.a)) return false;
       break;
     case EventKind::kClientTimer:
-      if (!clients_.on_timer(event.who, event.a)) return false;
+      if (!clients_.take_timer(event.who, event.a)) return false;
       break;
     default: break;
   }
@@ -101,19 +102,16 @@ bool World::dispatch(const Event& event) {
     case EventKind::kTimer:
     case EventKind::kWake:
     case EventKind::kDisk: dispatch_to_machine(event); break;
-    case EventKind::kClientReceive:
-      if (network_.receive(event.a, arrived_)) {
-        if (narrator_.on()) {
-          narrator_.line(
-              queue_.now(), fmt::format("client {}", event.who),
-              fmt::format("n{}: {}", arrived_.from.value(), message_text(arrived_.message)));
-        }
-        clients_.on_receive(event.who, arrived_);
+    case EventKind::kClientReceive: client_receives(event); break;
+    case EventKind::kClientBroken:
+      if (narrator_.on()) {
+        narrator_.line(queue_.now(), fmt::format("client {}", event.who),
+                       fmt::format("its connection to n{} breaks", event.a));
       }
+      clients_.on_broken(event.who, NodeId(event.a));
       break;
-    case EventKind::kClientBroken: clients_.on_broken(event.who, NodeId(event.a)); break;
     case EventKind::kClientOperation: clients_.on_operation(event.who, event.a); break;
-    case EventKind::kClientTimer: break;  // done above
+    case EventKind::kClientTimer: clients_.on_timer(event.who); break;
     case EventKind::kFault: begin_fault(event.a); break;
     case EventKind::kFaultStep: step_fault(event.a); break;
     case EventKind::kFaultEnd: end_fault(event.a); break;
@@ -127,7 +125,18 @@ bool World::dispatch(const Event& event) {
   }
   digest_.end_event(event_count_);
   print_trail();
+  narrator_.end_event();
   return true;
+}
+
+void World::client_receives(const Event& event) {
+  const Duration late_by = network_.late_by(event.a);
+  if (!network_.receive(event.a, arrived_)) {
+    if (narrator_.on()) narrator_.lost_under_way(queue_.now(), arrived_);
+    return;
+  }
+  if (narrator_.on()) narrator_.client_receives(queue_.now(), arrived_, late_by);
+  clients_.on_receive(event.who, arrived_);
 }
 
 void World::dispatch_to_machine(const Event& event) {
@@ -148,7 +157,11 @@ void World::dispatch_to_machine(const Event& event) {
   switch (event.kind) {
     case EventKind::kDeliver: {
       const Endpoint from = network_.peek(event.a).from;
-      if (!network_.receive(event.a, arrived_)) return;
+      const Duration late_by = network_.late_by(event.a);
+      if (!network_.receive(event.a, arrived_)) {
+        if (narrator_.on()) narrator_.lost_under_way(queue_.now(), arrived_);
+        return;
+      }
       if (machine.state() == Machine::State::kDown) {
         if (is_client(from)) {  // connection refused
           clients_.on_refused(static_cast<uint32_t>(from.value() - kFirstClient.value()),
@@ -156,7 +169,7 @@ void World::dispatch_to_machine(const Event& event) {
         }
         return;
       }
-      if (narrator_.on()) narrator_.cause_message(machine, arrived_);
+      if (narrator_.on()) narrator_.cause_message(machine, arrived_, late_by);
       stepped = machine.on_deliver(std::move(arrived_));
       break;
     }
@@ -187,7 +200,8 @@ void World::after_step(Machine& machine) {
       result_.first_leader_ms = queue_.now().time_since_epoch().count() / 1'000'000;
     }
   }
-  if (narrator_.on()) narrator_.step(queue_.now(), machine);
+  if (!narrator_.on()) return;
+  narrator_.step(queue_.now(), machine, /*always=*/oracles_.violation().has_value());
 }
 
 // The node went down in the middle of a callback: by a crash point, or by itself.
@@ -270,6 +284,9 @@ RunResult World::result_of_failed_check(const std::string& message) {
   if (begin != std::string::npos && end != std::string::npos) {
     clause = clause.substr(begin, end + 1 - begin);
   }
+  const size_t named = message.find("CHECK(");
+  narrator_.step_fails(queue_.now(), named == std::string::npos ? message : message.substr(named));
+  print_trail();
   result_.violation = Violation{"check", clause, message, event_count_};
   result_.verdict = RunResult::Verdict::kViolation;
   result_.digest = digest_.value();

@@ -110,6 +110,7 @@ class World {
   // world.cpp
   bool dispatch(const Event& event);
   void dispatch_to_machine(const Event& event);
+  void client_receives(const Event& event);
   void after_step(Machine& machine);
   void after_end(Machine& machine, Machine::End end);
   void fold(const Event& event);

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "sim/checker.h"
+#include "sim/explain.h"
 #include "sim/plan.h"
 #include "sim/world.h"
 
@@ -45,7 +46,9 @@ void World::begin_liveness() {
     if (!std::binary_search(core_.begin(), core_.end(), machine->number())) machine->freeze();
   }
   narrator_.line(queue_.now(), "phase",
-                 "liveness: the core" + names + " is healed, the rest frozen");
+                 "liveness: the core" + names + " is healed, the rest frozen; " +
+                     endpoint_text(kFirstClient + (clients_.client_count() - 1)) +
+                     " asks it for an increment");
   liveness_began_ = queue_.now();
   liveness_ends_ = queue_.now() + progress_limit();
   queue_.push(liveness_ends_, EventKind::kPhase, 0);
@@ -177,10 +180,11 @@ void World::judge() {
   if (!oracles_.violation()) {
     const CheckResult checked = check_history(history, CheckOptions{});
     if (checked.verdict == CheckResult::Verdict::kViolation) {
-      oracles_.violate("linearizability", "no order explains what clients saw", checked.reason);
+      oracles_.violate("linearizability", "no order explains what clients saw",
+                       in_words(checked.reason, history, checked.culprits), checked.culprits);
     } else if (checked.verdict == CheckResult::Verdict::kUnknown) {
       result_.verdict = RunResult::Verdict::kUndecided;
-      result_.reason = checked.reason;
+      result_.reason = in_words(checked.reason, history, checked.culprits);
     }
   }
   if (!oracles_.violation() && result_.verdict == RunResult::Verdict::kOk) judge_vacuity();
@@ -193,11 +197,15 @@ void World::judge_sums() {
   struct Sum {
     __int128 certain = 0;
     __int128 possible = 0;
+    std::vector<size_t> operations;
   };
   std::map<std::string, Sum> sums;
-  for (const Operation& operation : clients_.finish()) {
+  const History& history = clients_.finish();
+  for (size_t index = 0; index < history.size(); ++index) {
+    const Operation& operation = history[index];
     if (operation.kind != Operation::Kind::kAdd) continue;
     Sum& sum = sums[operation.counter];
+    sum.operations.push_back(index);
     if (operation.status == Operation::Status::kOk) sum.certain += operation.delta;
     if (operation.status == Operation::Status::kUnknown) sum.possible += operation.delta;
   }
@@ -214,7 +222,8 @@ void World::judge_sums() {
         fmt::format("{} is {}; the increments that succeeded make {}, those of "
                     "unknown outcome at most {} more",
                     name, static_cast<int64_t>(value), static_cast<int64_t>(sum.certain),
-                    static_cast<int64_t>(sum.possible)));
+                    static_cast<int64_t>(sum.possible)),
+        sum.operations);
     return;
   }
 }

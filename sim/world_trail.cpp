@@ -1,6 +1,8 @@
 // The trail of a run: its digest event by event, and each event in words, for comparing two runs.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "sim/plan.h"
 #include "sim/world.h"
 
@@ -61,11 +63,12 @@ std::string World::describe(const Event& event) const {
 
 // "trail EVENT DIGEST", with the event in words where every event is asked for.
 void World::print_trail() {
-  if (spec_.trail == nullptr) return;
+  if (described_.empty()) return;
+  const std::string described = std::exchange(described_, "");
   const bool each = event_count_ >= spec_.trail_first && event_count_ <= spec_.trail_last;
   if (!each && event_count_ % Digest::kCheckpointInterval != 0) return;
   fmt::print(spec_.trail, "trail {} {:016x}{}{}\n", event_count_, digest_.value(), each ? " " : "",
-             each ? described_ : "");
+             each ? described : "");
 }
 
 }  // namespace tally::sim
