@@ -179,7 +179,7 @@ class Shrinker {
       keep_within(spec, 0, end_ms);
       spec.params.set_duration_ms(end_ms);
     });
-    if (best_.operations.empty()) {
+    if (best_.operations.empty() && !record.operation().empty()) {
       accept_change([&](RunSpec& spec) {
         spec.operations.assign(record.operation().begin(), record.operation().end());
       });
@@ -428,12 +428,17 @@ class Shrinker {
         [&](const std::vector<ClientOperation>& fewer) {
           return accept_change([&](RunSpec& spec) {
             spec.operations = fewer;
-            if (!fewer.empty()) return;
-            spec.params.mutable_workload()->set_clients(0);
-            std::erase_if(spec.noise, [](const NoiseEvent& noise) { return noise.has_client(); });
+            if (fewer.empty()) leave_out_clients(spec);
           });
         },
         thoroughness);
+  }
+
+  // An empty list of operations alone would mean drawn ones.
+  static void leave_out_clients(RunSpec& spec) {
+    spec.params.mutable_workload()->set_clients(0);
+    spec.params.mutable_workload()->set_pipeline(1);
+    std::erase_if(spec.noise, [](const NoiseEvent& noise) { return noise.has_client(); });
   }
 
   bool reduce_noise(Thoroughness thoroughness) {
@@ -450,8 +455,14 @@ class Shrinker {
   // No more clients and lanes than the operations need: one, or else as many as they use.
   void fewer_clients() {
     step_ = "clients";
-    if (best_.operations.empty()) return;
     const auto& workload = best_.params.workload();
+    if (best_.operations.empty()) {
+      if (workload.clients() == 0) return;
+      RunSpec none = best_;
+      leave_out_clients(none);
+      accept_with_any_seed(none, kOtherSeeds);
+      return;
+    }
     if (workload.clients() == 1 && workload.pipeline() == 1) return;
     RunSpec one = best_;
     std::stable_sort(one.operations.begin(), one.operations.end(),
@@ -503,10 +514,8 @@ class Shrinker {
     candidate.params.set_nodes(best_.params.nodes());
     candidate.params.set_duration_ms(duration_ms);
     candidate.params.set_steady_ms(best_.params.steady_ms());
-    if (!best_.operations.empty()) {
-      candidate.params.mutable_workload()->set_clients(workload.clients());
-      candidate.params.mutable_workload()->set_pipeline(workload.pipeline());
-    }
+    candidate.params.mutable_workload()->set_clients(workload.clients());
+    candidate.params.mutable_workload()->set_pipeline(workload.pipeline());
     if (candidate.params.SerializeAsString() == best_.params.SerializeAsString()) return;
     // What did not help two times will not help the third time.
     if (accept_with_any_seed(candidate, calm_tries_ < 2 ? kOtherSeeds : 0)) return;

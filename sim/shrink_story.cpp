@@ -16,6 +16,13 @@ using google::protobuf::FieldDescriptor;
 using ProtoMessage = google::protobuf::Message;
 
 constexpr size_t kColumnsMax = 100;
+// Of operations, and of noise, so many are told.
+constexpr size_t kToldMax = 20;
+
+// No list of them means that clients draw theirs.
+bool draws_operations(const RunSpec& spec) {
+  return spec.operations.empty() && spec.params.workload().clients() > 0;
+}
 
 // The fields whose values differ from those of `usual`.
 void keep_differences(const ProtoMessage& usual, ProtoMessage& message) {
@@ -65,15 +72,25 @@ std::string capitalized(std::string text) {
   return text;
 }
 
+// Positions of the operations to tell: all, or of many the first, and those that the message names.
+std::vector<size_t> told_operations(const RunSpec& spec, const std::string& message) {
+  std::vector<size_t> told;
+  for (size_t i = 0; i < spec.operations.size(); ++i) {
+    const bool named = message.find(operation_name(spec.operations[i])) != std::string::npos;
+    if (i < kToldMax || named) told.push_back(i);
+  }
+  return told;
+}
+
 // Everything the file makes happen, in the order of its times.
-std::string course_text(const RunSpec& spec) {
+std::string course_text(const RunSpec& spec, const std::string& message) {
   std::vector<std::pair<int64_t, std::string>> steps;  // microseconds
   for (const Fault& fault : spec.plan) {
     steps.emplace_back(fault.trigger().at_ms() * 1000,
                        capitalized(trigger_text(fault.trigger())) + ": " + fault_text(fault));
   }
-  constexpr size_t kToldMax = 6;
-  for (size_t i = 0; i < std::min(kToldMax, spec.operations.size()); ++i) {
+  const std::vector<size_t> told = told_operations(spec, message);
+  for (const size_t i : told) {
     const ClientOperation& operation = spec.operations[i];
     steps.emplace_back(operation.at_us(), fmt::format("At {} ms: {}", operation.at_us() / 1000,
                                                       operation_text(operation)));
@@ -85,24 +102,41 @@ std::string course_text(const RunSpec& spec) {
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   std::string text;
   for (const auto& [at_us, step] : steps) text += step + ". ";
-  if (spec.operations.size() > kToldMax) {
-    text += fmt::format("And {} operations more. ", spec.operations.size() - kToldMax);
+  if (spec.operations.size() > told.size()) {
+    text += "And " + count_text(spec.operations.size() - told.size(), "more operation") + ". ";
   }
   if (spec.noise.size() > kToldMax) {
-    text += fmt::format("And {} more such messages. ", spec.noise.size() - kToldMax);
+    text += "And " + count_text(spec.noise.size() - kToldMax, "more such message") + ". ";
+  }
+  if (draws_operations(spec)) {
+    text += "Clients: " + std::to_string(spec.params.workload().clients()) +
+            ", whose operations are drawn. ";
+  }
+  return text;
+}
+
+std::string minimal_text(const RunSpec& spec) {
+  if (draws_operations(spec)) {
+    return "# 1-minimal: no fault or piece of noise can be left out, nor what clients draw.\n";
+  }
+  std::string text = "# 1-minimal: no fault, operation or piece of noise can be left out.\n";
+  if (!spec.operations.empty()) {
+    text +=
+        "# (Without any operation clients draw their own, unless params says\n"
+        "# `workload { clients: 0 }`.)\n";
   }
   return text;
 }
 
 std::string head_text(const ShrinkResult& result, const std::string& origin) {
   const RunSpec& spec = result.spec;
-  std::string text =
-      as_comment(fmt::format("Shrunken from {}: {} events there, {} here. {}Then: {} ({}).", origin,
-                             result.before.events(), result.after.events(), course_text(spec),
-                             result.after.message(), fingerprint(result.after)));
+  std::string text = as_comment(fmt::format(
+      "Shrunken from {}: {} events there, {} here. {}Then: {} ({}).", origin,
+      result.before.events(), result.after.events(), course_text(spec, result.after.message()),
+      result.after.message(), fingerprint(result.after)));
   text += "#\n";
   if (result.minimal) {
-    text += "# 1-minimal: no fault, operation or piece of noise can be left out.\n";
+    text += minimal_text(spec);
   } else {
     text += "# Not minimal: the time was up.\n";
   }
@@ -133,6 +167,7 @@ std::string story_text(const ShrinkResult& result, const std::string& name,
   if (!faults.empty()) story += ", " + faults;
   if (!spec.noise.empty()) story += ", " + count_text(spec.noise.size(), "piece") + " of noise";
   if (!spec.operations.empty()) story += ", " + count_text(spec.operations.size(), "operation");
+  if (draws_operations(spec)) story += ", operations drawn";
   scenario.set_story(capitalized(story) + ".");
   keep_differences(calm_params(), *scenario.mutable_params());
   if (scenario.params().ByteSizeLong() == 0) scenario.clear_params();

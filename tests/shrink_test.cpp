@@ -230,6 +230,84 @@ TEST(Shrink, WritesAStoryThatReadsBackAsTheSameRun) {
   EXPECT_NE(text.find(": passes\n"), std::string::npos);
 }
 
+// Fails as `pretend` does, but whatever the operations.
+SeedReport pretend_without_operations(const RunSpec& spec) {
+  RunSpec any = spec;
+  any.operations.clear();
+  any.params.mutable_workload()->set_clients(1);
+  return pretend(any);
+}
+
+TEST(Shrink, LeavesNoClientsThatDrawOperationsWhereNoneIsNeeded) {
+  ShrinkHooks hooks;
+  hooks.run = pretend_without_operations;
+  const ShrinkResult result = shrink(spec_of(kPretended), "", hooks);
+  EXPECT_EQ(result.error, "");
+  EXPECT_TRUE(result.spec.operations.empty());
+  EXPECT_EQ(result.spec.params.workload().clients(), 0);
+  EXPECT_EQ(result.spec.params.raft().heartbeat_ms(), 20) << "parameters are calm again";
+  const std::string text = story_text(result, "x", "y");
+  EXPECT_NE(text.find("clients: 0"), std::string::npos) << text;
+  EXPECT_EQ(text.find("drawn"), std::string::npos) << text;
+}
+
+TEST(Shrink, SaysWhereOperationsStayDrawn) {
+  ShrinkHooks hooks;
+  hooks.run = [](const RunSpec& spec) {
+    return spec.operations.empty() ? pretend(spec) : report("ok", "");
+  };
+  const ShrinkResult result = shrink(spec_of(kPretended), "", hooks);
+  EXPECT_EQ(result.error, "");
+  EXPECT_GT(result.spec.params.workload().clients(), 0);
+  const std::string text = story_text(result, "x", "y");
+  EXPECT_NE(text.find("whose operations are drawn"), std::string::npos) << text;
+  EXPECT_EQ(text.find("no fault, operation or"), std::string::npos) << text;
+}
+
+TEST(Shrink, LeavesOutNoOperationThatTheViolationNames) {
+  ShrinkResult result;
+  result.spec = spec_of("seed: 1");
+  result.after = report("violation", "things fall up");
+  result.after.set_message("client 0's get of c25 (answered 1) came first");
+  for (int i = 1; i <= 26; ++i) {
+    ClientOperation operation;
+    operation.set_at_us(i * 1000);
+    operation.set_counter("c" + std::to_string(i));
+    if (i == 25) operation.set_get(true);
+    if (i != 25) operation.set_add(1);
+    result.spec.operations.push_back(operation);
+  }
+  const auto told = [&] {
+    std::string text = story_text(result, "x", "y");
+    text = text.substr(0, text.find("\nname:"));
+    for (size_t at = text.find("\n#"); at != std::string::npos; at = text.find("\n#")) {
+      text.erase(at, 2);
+    }
+    return text;
+  };
+  EXPECT_NE(told().find("client 0 reads c25"), std::string::npos) << told();
+  EXPECT_NE(told().find("And 5 more operations."), std::string::npos) << told();
+  result.spec.operations.resize(22);
+  result.after.set_message("client 0's increment of c22 by 1 came first");
+  EXPECT_NE(told().find("And 1 more operation."), std::string::npos) << told();
+  result.spec.operations.resize(20);
+  EXPECT_NE(told().find("client 0 increments c20 by 1"), std::string::npos) << told();
+  EXPECT_EQ(told().find("more operation"), std::string::npos) << told();
+}
+
+TEST(FaultText, IsInWords) {
+  for (int kind = FaultKind_MIN; kind <= FaultKind_MAX; ++kind) {
+    Fault fault;
+    fault.set_id(1);
+    fault.set_kind(static_cast<FaultKind>(kind));
+    fault.add_target()->set_node(1);
+    fault.set_point(BEFORE_SYNC);
+    const std::string text = fault_text(fault);
+    EXPECT_EQ(text.find('_'), std::string::npos) << text;
+    EXPECT_NE(text.find(' ', sizeof "fault 1:"), std::string::npos) << text;
+  }
+}
+
 TEST(Shrink, RefusesWhatDoesNotFailOrFailsOtherwise) {
   ShrinkHooks hooks;
   hooks.run = pretend;
