@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <map>
 #include <string_view>
@@ -82,20 +83,46 @@ std::vector<uint64_t> root_events(const RunResult& result, const Story& story) {
   return events;
 }
 
-// Whether the line tells of an operation that the violation names. Of many, none counts.
-bool is_named(const RunResult& result, const Story::Line& line) {
+// A request that the violation is about, as lines tell it, and while it was open.
+struct Named {
+  std::string words;
+  int64_t from_ns;
+  int64_t to_ns;
+};
+
+// Of many, none: they would be the whole story.
+std::vector<Named> named_requests(const RunResult& result, const std::vector<Story::Line>& past) {
   constexpr size_t kNamedMax = 8;
   const Violation& violation = *result.violation;
-  if (violation.operations.size() > kNamedMax) return false;
+  std::vector<Named> named;
+  if (violation.operations.size() > kNamedMax) return named;
   const bool any_delta = violation.oracle == "exactly-once";
   for (const size_t index : violation.operations) {
     const Operation& operation = result.history[index];
-    const int64_t at_ns = line.at.time_since_epoch().count();
-    if (at_ns < operation.invoke_ns) continue;
-    if (!any_delta && operation.return_ns && at_ns > *operation.return_ns) continue;
-    if (line.text.find(request_words(operation, any_delta)) != std::string::npos) return true;
+    Named one{request_words(operation, any_delta), operation.invoke_ns, INT64_MAX};
+    if (!any_delta) {
+      one.to_ns = operation.return_ns.value_or(INT64_MAX);
+      // With its session and sequence, from the line in which its client first asks.
+      const std::string client = fmt::format("client {}", client_of_lane(operation.client));
+      for (const Story::Line& line : past) {
+        const size_t at = line.text.find(one.words);
+        const bool first = line.at.time_since_epoch().count() == operation.invoke_ns;
+        if (!first || line.who != client || at == std::string::npos) continue;
+        one.words = line.text.substr(at);
+        break;
+      }
+    }
+    named.push_back(std::move(one));
   }
-  return false;
+  return named;
+}
+
+bool is_named(const std::vector<Named>& named, const Story::Line& line) {
+  const int64_t at_ns = line.at.time_since_epoch().count();
+  return std::any_of(named.begin(), named.end(), [&](const Named& one) {
+    return at_ns >= one.from_ns && at_ns <= one.to_ns &&
+           line.text.find(one.words) != std::string::npos;
+  });
 }
 
 std::string time_text(VirtualTime at) {
@@ -112,13 +139,13 @@ bool tells_election(const Story::Line& line) {
 }
 
 // Told however long ago it was: faults, phases, who led, and what the violation names.
-bool is_landmark(const RunResult& result, const Story::Line& line) {
-  return line.is_fault || line.who == "phase" || tells_election(line) ||
-         line.text.find("no longer leader") != std::string::npos || is_named(result, line);
+bool is_landmark(const std::vector<Named>& named, const Story::Line& line) {
+  return line.who == "fault" || line.who == "phase" || tells_election(line) ||
+         line.text.find("no longer leader") != std::string::npos || is_named(named, line);
 }
 
 // From the first fault on, but for the leader that it met and what the violation names.
-std::vector<Story::Line> from_first_fault(const RunResult& result,
+std::vector<Story::Line> from_first_fault(const std::vector<Named>& named,
                                           const std::vector<Story::Line>& lines) {
   const auto fault = std::find_if(lines.begin(), lines.end(),
                                   [](const Story::Line& line) { return line.is_fault; });
@@ -128,7 +155,7 @@ std::vector<Story::Line> from_first_fault(const RunResult& result,
   std::vector<Story::Line> kept;
   for (auto line = lines.begin(); line != fault; ++line) {
     const bool met = elected != lines.rend() && &*line == &*elected;
-    if (met || is_named(result, *line)) kept.push_back(*line);
+    if (met || is_named(named, *line)) kept.push_back(*line);
   }
   kept.insert(kept.end(), fault, lines.end());
   return kept;
@@ -155,7 +182,7 @@ bool is_repeat(const Story::Line& line, Deeds& deeds) {
   std::string_view rest = line.text;
   const size_t arrow = rest.find(kArrow);
   if (arrow != std::string_view::npos) rest.remove_prefix(arrow + kArrow.size());
-  bool repeat = !line.is_fault;
+  bool repeat = line.who != "fault";
   while (!rest.empty()) {
     const size_t end = std::min(rest.find("; "), rest.size());
     if (++deeds[{line.who, shape_of(rest.substr(0, end))}] <= kTold) repeat = false;
@@ -188,7 +215,7 @@ std::vector<Story::Line> without_repeats(const std::vector<Story::Line>& lines) 
 }
 
 // The last so many lines, and the landmarks before them; 0: all.
-std::string text_of_last(const RunResult& result, const std::vector<Story::Line>& lines,
+std::string text_of_last(const std::vector<Named>& named, const std::vector<Story::Line>& lines,
                          size_t line_count_max) {
   std::string text;
   size_t begin = 0;
@@ -196,7 +223,7 @@ std::string text_of_last(const RunResult& result, const std::vector<Story::Line>
     begin = lines.size() - line_count_max;
     size_t told = 0;
     for (size_t i = 0; i < begin; ++i) {
-      if (!is_landmark(result, lines[i])) continue;
+      if (!is_landmark(named, lines[i])) continue;
       text += line_text(lines[i]);
       ++told;
     }
@@ -247,14 +274,15 @@ std::string explain_text(const RunSpec& spec, const RunResult& result, const Sto
                          size_t line_count_max) {
   const Violation& violation = *result.violation;
   const std::vector<Story::Line> past = story.past_of(root_events(result, story));
-  const std::vector<Story::Line> lines = from_first_fault(result, past);
+  const std::vector<Named> named = named_requests(result, past);
+  const std::vector<Story::Line> lines = from_first_fault(named, past);
   std::string text = fmt::format(
       "{} of {} narrated lines: what led to the violation, from the first fault among it on, and "
       "what the\nviolation names\n",
       lines.size(), past.size());
   for (const NoiseEvent& noise : spec.noise) text += "noise: " + noise_text(noise) + "\n";
   const bool folds = is_about_the_end(violation.oracle) && line_count_max > 0;
-  text += text_of_last(result, folds ? without_repeats(lines) : lines, line_count_max);
+  text += text_of_last(named, folds ? without_repeats(lines) : lines, line_count_max);
   text += fmt::format("\noracle     {}\npromised   {}\nbroken     {}\nhappened   {}\n",
                       violation.oracle, promise_of(violation.oracle), violation.clause,
                       violation.message);
