@@ -338,7 +338,7 @@ TEST(Faults, AJumpOfTheLeadersClockEndsItsTerm) {
 TEST(Faults, AStalledDiskDoesNothingUntilTheFaultEnds) {
   const std::string trace =
       traced(small(fault("kind: DISK_STALL target { role: LEADER } duration_ms: 700")));
-  const size_t begin = trace.find("fault 1: disk_stall");
+  const size_t begin = trace.find("fault 1: hang the disk");
   const size_t end = trace.find("ends: fault 1:");
   ASSERT_NE(end, std::string::npos);
   const std::string during = trace.substr(begin, end - begin);
