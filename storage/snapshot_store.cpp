@@ -63,10 +63,13 @@ std::string parse_snapshot_header(const RecordView& record, SnapshotContent& con
   if (record.type != RecordType::kSnapshot || record.payload.size() < kHeaderWord) {
     return "offset 0: no snapshot's header";
   }
-  if (word(0) != kSnapshotFormatVersion ||
-      record.payload.size() != sizeof(uint64_t[kHeaderWords])) {
-    return fmt::format("snapshot format {}, this program knows {}", word(0),
+  content.format = word(0);
+  if (content.format != kSnapshotFormatVersion) {
+    return fmt::format("snapshot format {}, this program reads {}", content.format,
                        kSnapshotFormatVersion);
+  }
+  if (record.payload.size() != sizeof(uint64_t[kHeaderWords])) {
+    return "offset 0: a snapshot's header of an unknown shape";
   }
   content.identity = {word(1), word(2), NodeId(word(3)), word(4)};
   content.id.last = {LogIndex(record.index), Term(record.term), LogTime(record.log_time_ns)};
@@ -123,6 +126,11 @@ std::string SnapshotStore::recover(const Identity& expected, Recovered& result) 
     std::string error = "the disk cannot read it";
     if (disk_.read(*name, 0, disk_.size(*name).value_or(0), bytes) == DiskStatus::kOk) {
       error = parse_snapshot(bytes, content);
+    }
+    if (content.format != 0 && content.format != kSnapshotFormatVersion) {
+      result.outcome = Recovered::Outcome::kRefused;
+      result.message = fmt::format("{} has {}: start the release that wrote it", *name, error);
+      return {};
     }
     if (error.empty() && (content.identity.cluster_id != expected.cluster_id ||
                           content.identity.group_id != expected.group_id ||

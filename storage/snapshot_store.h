@@ -30,6 +30,7 @@ std::optional<LogIndex> snapshot_index(std::string_view name);
 
 // What a whole snapshot file holds. Empty, or what is wrong with the bytes and where.
 struct SnapshotContent {
+  uint64_t format = 0;  // as it says itself, also when this program does not know it; 0: nothing
   Identity identity;
   SnapshotId id;
   std::vector<std::string> pieces;
@@ -43,7 +44,8 @@ class SnapshotStore {
  public:
   explicit SnapshotStore(Disk& disk) : disk_(disk) {}
 
-  // Blocking. Reads the newest file that is whole. Empty, or what was wrong with newer ones.
+  // Blocking. Reads the newest file that is whole. Empty, or what was wrong with newer ones. One of
+  // another format is no damage: it sets result.outcome to kRefused, with the message.
   std::string recover(const Identity& expected, Recovered& result);
   void start(const Identity& identity, StorageClient* client);
 

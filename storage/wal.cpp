@@ -40,6 +40,7 @@ Recovered Wal::recover(const Identity& expected, StorageClient* client) {
   result = recover_log(disk_, expected, config_.segment_bytes, tail);
   if (result.outcome != Recovered::Outcome::kRefused) {
     const std::string damage = snapshots_.recover(expected, result);
+    if (result.outcome == Recovered::Outcome::kRefused) return result;
     join_snapshot(damage, tail, result);
   }
   const bool empty = result.outcome == Recovered::Outcome::kEmpty;

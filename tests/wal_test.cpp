@@ -878,6 +878,47 @@ TEST_P(WalFormat, AnotherOneIsRefused) {
 INSTANTIATE_TEST_SUITE_P(OlderAndNewer, WalFormat,
                          ::testing::Values(kLogFormatVersion - 1, kLogFormatVersion + 1));
 
+// A snapshot's file of which this program knows no more than the header's first word.
+std::string snapshot_of_format(uint64_t format) {
+  std::string payload(200, '\0');
+  payload[0] = static_cast<char>(format);
+  std::string bytes;
+  append_record({.type = RecordType::kSnapshot,
+                 .index = 50,
+                 .term = 1,
+                 .log_time_ns = 1000,
+                 .payload = payload},
+                bytes);
+  return bytes + "what only the other release can read";
+}
+
+// Damage would be repaired, and what cannot be read removed.
+TEST(WalRefusal, ASnapshotOfAnotherFormat) {
+  constexpr uint64_t kFormat = kSnapshotFormatVersion + 8;
+  const std::string name = snapshot_name(LogIndex(50));
+  for (const bool log_damaged : {false, true}) {
+    Node node(1);
+    node.start();
+    for (uint64_t i = 1; i <= 60; ++i) {
+      ASSERT_TRUE(node.write(std::vector<Entry>{entry(i, 1, "some command")}));
+    }
+    ASSERT_TRUE(node.write_snapshot(EntryMark{LogIndex(50), Term(1), LogTime(50'000)}, {"state"}));
+    node.wal->compact(LogIndex(50));
+    node.world.run();
+    node.world.poke(name, 0, snapshot_of_format(kFormat));
+    if (log_damaged) node.world.flip(segment_name(node.wal->end().segment - 1), 200, 1);
+    const std::vector<std::string> files = node.world.disk.list();
+    const Recovered recovered = node.start();
+    EXPECT_EQ(recovered.outcome, Outcome::kRefused);
+    EXPECT_EQ(recovered.message,
+              fmt::format("{} has snapshot format {}, this program reads {}: start the release "
+                          "that wrote it",
+                          name, kFormat, kSnapshotFormatVersion));
+    node.world.run();
+    EXPECT_EQ(node.world.disk.list(), files) << "nothing was repaired";
+  }
+}
+
 // ---- Snapshots and compaction ----
 
 std::vector<Entry> run_of(uint64_t first, uint64_t last, uint64_t term = 1) {
