@@ -92,6 +92,16 @@ class Client {
   // Timeouts. Call at deadline() or later.
   void wake(Time now);
 
+  // For attempts and operations that begin from now on.
+  void set_timeouts(Duration attempt_timeout, Duration operation_timeout) {
+    config_.attempt_timeout = attempt_timeout;
+    config_.operation_timeout = operation_timeout;
+  }
+
+  // Gives the session back, if one is open, so that others find room; nobody waits for an answer,
+  // and if it does not arrive, the session expires. REQUIRES: open_count() == 0.
+  void leave_session();
+
   // Filled by the calls above; the caller empties them.
   std::vector<Send>& sends() { return sends_; }
   std::vector<Done>& dones() { return dones_; }
@@ -153,7 +163,7 @@ class Client {
   static bool is_write(const Request& request);
   static bool needs_session(const Request& request);
 
-  const ClientConfig config_;
+  ClientConfig config_;
   size_t node_ = 0;             // index of the node that requests go to
   SessionId session_;           // 0: none open
   Time session_used_at_;        // when the newest request that it answered was first sent

@@ -96,4 +96,32 @@ std::string parse_config(const std::string& text, const std::string& path, Serve
   return {};
 }
 
+std::vector<std::string_view> changed_options(const ServerOptions& was, const ServerOptions& is) {
+  std::vector<std::string_view> names;
+  const auto compare = [&](std::string_view name, auto ServerOptions::*option) {
+    if (was.*option != is.*option) names.push_back(name);
+  };
+  compare("id", &ServerOptions::id);
+  compare("data", &ServerOptions::data_directory);
+  compare("cluster", &ServerOptions::cluster);
+  compare("group", &ServerOptions::group);
+  compare("peers", &ServerOptions::members);
+  compare("listen", &ServerOptions::listen);
+  compare("metrics_listen", &ServerOptions::metrics_listen);
+  compare("redis_listen", &ServerOptions::redis_listen);
+  compare("redis_advertise", &ServerOptions::redis_advertise);
+  compare("redis_forward", &ServerOptions::redis_forward);
+  compare("election_timeout_ms", &ServerOptions::election_timeout_min);
+  compare("heartbeat_ms", &ServerOptions::heartbeat_interval);
+  compare("request_timeout_ms", &ServerOptions::request_timeout);
+  compare("session_timeout_ms", &ServerOptions::session_timeout);
+  compare("sessions_max", &ServerOptions::session_count_max);
+  compare("waiting_requests_max", &ServerOptions::waiting_count_max);
+  compare("segment_bytes", &ServerOptions::segment_bytes);
+  compare("snapshot_log_bytes", &ServerOptions::snapshot_log_bytes);
+  compare("snapshot_interval_ms", &ServerOptions::snapshot_interval);
+  compare("kept_log_bytes", &ServerOptions::kept_log_bytes);
+  return names;
+}
+
 }  // namespace tally

@@ -65,6 +65,12 @@ RedisServer::~RedisServer() {
   ::close(listen_fd_);
 }
 
+void RedisServer::set_limits(Duration operation_timeout, size_t operation_count_max) {
+  config_.operation_timeout = operation_timeout;
+  config_.operation_count_max = operation_count_max;
+  pool_.set_limits(operation_timeout, operation_count_max);
+}
+
 std::string RedisServer::start() {
   std::string error;
   listen_fd_ = listen_on(config_.listen, error);

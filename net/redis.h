@@ -98,6 +98,9 @@ class RedisServer final : private Watcher {
   // ...and at the end of the turn: replies leave, each connection's in one write.
   void flush(Time now);
 
+  // For what begins from now on.
+  void set_limits(Duration operation_timeout, size_t operation_count_max);
+
   const RedisCounts& counts() const { return counts_; }
 
  private:
@@ -203,7 +206,7 @@ class RedisServer final : private Watcher {
   void unknown(Connection& connection, const Arguments& arguments);
 
   Loop& loop_;
-  const RedisConfig config_;
+  RedisConfig config_;
   RedisOwner& owner_;
   int listen_fd_ = -1;
   Time accept_at_ = kNever;  // when out of descriptors: then again

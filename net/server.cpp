@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "net/config.h"
 #include "storage/log_format.h"
 
 namespace tally {
@@ -520,11 +521,16 @@ void Server::reload() {
   next.snapshot_log_bytes = fresh.snapshot_log_bytes;
   next.snapshot_interval = fresh.snapshot_interval;
   next.kept_log_bytes = fresh.kept_log_bytes;
-  const bool changed = next != options_;
+  const auto taken = changed_options(options_, next);
   options_ = next;
   if (started_) node_->set_limits(node_config(options_, identity_));
-  log("info", changed ? "reloaded" : "reloaded: nothing has changed that may");
-  if (next != fresh) log("warning", "other options have changed, too: they wait for a restart");
+  if (redis_ != nullptr) redis_->set_limits(options_.request_timeout, options_.waiting_count_max);
+  log("info", taken.empty() ? "reloaded: nothing has changed that may"
+                            : fmt::format("reloaded: {}", fmt::join(taken, ", ")));
+  const auto waiting = changed_options(next, fresh);
+  if (waiting.empty()) return;
+  log("warning",
+      fmt::format("these have changed, too, and wait for a restart: {}", fmt::join(waiting, ", ")));
 }
 
 // ---- What it tells ----

@@ -12,11 +12,26 @@ constexpr uint64_t kOperationsPerSession = kSessionWindow - 1;
 // Who begins finds room for more of its own behind it.
 constexpr uint64_t kRoomyCount = kOperationsPerSession / 2;
 
+// The node answers everything in its own time.
+Duration attempt_timeout_of(Duration operation_timeout) {
+  return operation_timeout + std::chrono::seconds(1);
+}
+
 }  // namespace
 
-SessionPool::SessionPool(const SessionPoolConfig& config)
-    : config_(config),
-      member_count_max_(std::max<size_t>(1, config.operations_max / kOperationsPerSession)) {}
+SessionPool::SessionPool(const SessionPoolConfig& config) : config_(config) {}
+
+size_t SessionPool::member_count_max() const {
+  return std::max<size_t>(1, config_.operations_max / kOperationsPerSession);
+}
+
+void SessionPool::set_limits(Duration operation_timeout, size_t operations_max) {
+  config_.operation_timeout = operation_timeout;
+  config_.operations_max = operations_max;
+  for (Member& member : members_) {
+    member.client->set_timeouts(attempt_timeout_of(operation_timeout), operation_timeout);
+  }
+}
 
 bool SessionPool::is_roomy(uint32_t member) const {
   const Client& client = *members_[member].client;
@@ -30,13 +45,12 @@ std::optional<uint32_t> SessionPool::choose() {
   for (uint32_t i = 0; i < count; ++i) {
     if (is_roomy(i)) return current_ = i;
   }
-  if (members_.size() < member_count_max_) {
+  if (members_.size() < member_count_max()) {
     ClientConfig config;
     config.nodes = {config_.node};
     config.seed = draw(config_.seed, members_.size());
     config.operation_timeout = config_.operation_timeout;
-    // The node answers everything in its own time.
-    config.attempt_timeout = config_.operation_timeout + std::chrono::seconds(1);
+    config.attempt_timeout = attempt_timeout_of(config_.operation_timeout);
     config.backoff = std::chrono::milliseconds(10);
     config.operations_max = kOperationsPerSession;
     members_.push_back({std::make_unique<Client>(config)});

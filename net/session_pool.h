@@ -55,6 +55,9 @@ class SessionPool {
   // What has ended since the caller last emptied it.
   std::vector<Client::Done>& dones() { return dones_; }
 
+  // For what begins from now on. Sessions that are open stay, also when they are more than needed.
+  void set_limits(Duration operation_timeout, size_t operations_max);
+
   size_t open_count() const { return open_count_; }
   size_t member_count() const { return members_.size(); }
 
@@ -64,10 +67,10 @@ class SessionPool {
     bool touched = false;  // its sends are to be taken
   };
   bool is_roomy(uint32_t member) const;
+  size_t member_count_max() const;
   void after(uint32_t member);
 
-  const SessionPoolConfig config_;
-  const size_t member_count_max_;
+  SessionPoolConfig config_;
   std::vector<Member> members_;
   uint32_t current_ = 0;  // chosen last
   std::vector<uint32_t> touched_;

@@ -186,13 +186,14 @@ def test_options_are_reloaded():
         with Cluster(BIN, nodes=1, flags=(*FAST, "--config", config.name)) as cluster:
             cluster.wait_leader()
             cluster.ctl("inc", "hits")
-            say("snapshot_interval_ms: 100", "info node=1 reloaded\n")
+            say("snapshot_interval_ms: 100", "info node=1 reloaded: snapshot_interval_ms\n")
             until = time.monotonic() + 10
             cluster.ctl("inc", "hits")
             while "snapshot up to" not in cluster.log(1):
                 expect(time.monotonic() < until, "no snapshot by the new interval")
                 time.sleep(0.02)
-            say("snapshot_interval_ms: 100 segment_bytes: 100000", "wait for a restart")
+            say("snapshot_interval_ms: 100 segment_bytes: 100000 group: 'other'",
+                "wait for a restart: group, segment_bytes\n")
             say("snapshot_interval_ms: 0", "not reloaded, all stays as it is")
             say("snapshot_interval_ms: x", f"{config.name}:1:23")
             expect(cluster.ctl("inc", "hits").stdout == "3\n", "it goes on")

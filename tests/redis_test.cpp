@@ -355,6 +355,29 @@ TEST_F(RedisTest, OnlyWhatWasCertainlyNotAppliedMayBeRetriedByLibraries) {
   EXPECT_FALSE(is_closed(fd));
 }
 
+TEST_F(RedisTest, NewLimitsHoldForWhatBeginsThen) {
+  ask("INCR a");
+  server_->set_limits(std::chrono::milliseconds(200), 1);
+  const int fd = fds_.front();
+  const int other = connect();
+  say(fd, "INCR a\r\n");
+  step();
+  say(other, "INCR a\r\n");
+  step();
+  EXPECT_EQ(heard(other).substr(0, 10), "-TRYAGAIN ");
+  refuse_one(Outcome::kNotApplied, Reason::kNotLeader);
+  EXPECT_EQ(heard(fd), "");
+  skipped_ += std::chrono::milliseconds(300);
+  step();
+  EXPECT_EQ(heard(fd).substr(0, 25), "-CLUSTERDOWN NOT_APPLIED ");
+
+  say(other, "GET a\r\n");
+  step();
+  skipped_ += std::chrono::milliseconds(300);
+  step();
+  EXPECT_EQ(heard(other).substr(0, 25), "-CLUSTERDOWN NOT_APPLIED ");
+}
+
 TEST_F(RedisTest, WithoutForwardingClientsAreSentToTheLeader) {
   config_.forward = false;
   start();
