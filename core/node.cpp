@@ -135,14 +135,19 @@ void Node::wake() {
   update_deadline(now);
 }
 
-// A full disk is looked at as often as a follower is.
+// A full disk is looked at as often as a follower is. What a snapshot covers goes first, also what
+// would be kept for followers: they are served from memory, and get the snapshot after a restart.
 void Node::look_for_room(Time now) {
   if (storage_.is_full() && now >= room_due_at_) {
     room_due_at_ = now + config_.raft.heartbeat_interval;
+    if (raft_->snapshot()) {
+      storage_.compact(std::min(raft_->snapshot()->last.index, raft_->durable_index()));
+    }
     storage_.try_again();
   }
   if (storage_.is_full() == full_) return;
   full_ = !full_;
+  room_snapshot_due_at_ = now;
   note(full_ ? NoteKind::disk_full : NoteKind::disk_has_room);
   inputs_.emplace_back(StorageFull{full_});
 }

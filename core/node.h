@@ -217,10 +217,11 @@ class Node final : public StorageClient {
   bool write_in_flight_ = false;
   uint64_t in_flight_number_ = 0;  // what the write in flight covers
   uint64_t durable_number_ = 0;
-  bool synced_news_ = false;  // a sync completed since the last step
-  bool full_ = false;         // what Raft was told last of the storage
-  Time room_due_at_;          // full: when to look for room again
-  StorageWrite write_;        // reused
+  bool synced_news_ = false;   // a sync completed since the last step
+  bool full_ = false;          // what Raft was told last of the storage
+  Time room_due_at_;           // full: when to look for room again
+  Time room_snapshot_due_at_;  // ... and to take a snapshot, so that the log may go
+  StorageWrite write_;         // reused
 
   // Snapshots.
   Writing writing_ = Writing::kNothing;

@@ -11,6 +11,8 @@ namespace {
 
 // How much of a piece is read out of the state in one step, at most about.
 constexpr size_t kFillBytes = 2 << 10;
+// On a full disk: until the next snapshot is tried, in election timeouts.
+constexpr int64_t kRoomSnapshotTimeouts = 10;
 
 }  // namespace
 
@@ -63,8 +65,9 @@ void Node::maybe_adopt() {
 // ---- An own snapshot
 
 void Node::maybe_begin_snapshot(Time now) {
-  const bool due = snapshot_requested_ || snapshot_unreadable_ || now >= snapshot_due_at_ ||
-                   applied_bytes_ >= config_.snapshot_log_bytes;
+  const bool for_room = full_ && now >= room_snapshot_due_at_;
+  const bool due = for_room || snapshot_requested_ || snapshot_unreadable_ ||
+                   now >= snapshot_due_at_ || applied_bytes_ >= config_.snapshot_log_bytes;
   // A leader's that is ready is about to replace the state.
   if (!due || writing_ != Writing::kNothing || incoming_) return;
   // The pieces that a follower is getting must not vanish under it, unless they are of no use.
@@ -72,13 +75,14 @@ void Node::maybe_begin_snapshot(Time now) {
   if (!again && raft_->is_sending_snapshot()) return;
   snapshot_requested_ = false;
   snapshot_due_at_ = now + config_.snapshot_interval;
+  room_snapshot_due_at_ = now + kRoomSnapshotTimeouts * config_.raft.election_timeout_min;
   applied_bytes_ = 0;
   const LogIndex held = storage_.snapshot() ? storage_.snapshot()->last.index : LogIndex(0);
   if (state_.applied_index() < held) return;
   if (again) note(NoteKind::snapshot_unreadable, kNoNode, held.value());
-  if (!again && (state_.applied_index() <= snapshot_tried_at_ || state_.applied_index() == held)) {
-    return;
-  }
+  if (!again && state_.applied_index() == held) return;
+  // One that found no room may find some now.
+  if (!again && !for_room && state_.applied_index() <= snapshot_tried_at_) return;
   snapshot_tried_at_ = state_.applied_index();
   note(NoteKind::snapshot_begun, kNoNode, state_.applied_index().value());
   writing_ = Writing::kOwn;

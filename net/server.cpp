@@ -133,6 +133,18 @@ std::string lock_directory(PosixDisk& disk, const std::string& path) {
   }
 }
 
+// Why clients should go elsewhere; empty when they need not.
+std::string unready(const net::Status& status) {
+  if (status.leader() == 0) return "no leader is known";
+  if (status.applied_index() == 0) return "nothing is applied yet";
+  if (status.disk_full()) {
+    return fmt::format("its disk is full: takes no writes until {} bytes are free, has {}",
+                       status.disk_needed_bytes(), status.disk_free_bytes());
+  }
+  if (status.quorum_full()) return "refuses writes: the disks of no quorum have room";
+  return {};
+}
+
 }  // namespace
 
 std::string options_error(const ServerOptions& options) {
@@ -423,6 +435,12 @@ std::string Server::after_step() {
   metrics_.on_step(now(), *node_);
   for (const Note& note : node_->last_notes()) {
     if (is_news(note.kind)) log("info", note_text(note));
+    if (note.kind == NoteKind::session_table_full) log_.event(note_text(note));
+    if (note.kind == NoteKind::disk_full) {
+      log("warning",
+          fmt::format("writes are refused until {} bytes are free in {}: it has {}",
+                      wal_->room_needed_bytes(), options_.data_directory, disk_->free_bytes()));
+    }
   }
   if (node_file_.log_began() || node_->durable_number() == 0) return {};
   first_start_ = false;
@@ -573,6 +591,7 @@ void Server::on_status_request(net::Status& status) {
     }
   }
   status.set_disk_full(wal_->is_full());
+  status.set_disk_needed_bytes(wal_->room_needed_bytes());
   status.set_quorum_full(raft.lacks_room());
   status.set_repairing(raft.is_repairing());
   status.set_repair_index(raft.repair_index().value());
@@ -600,9 +619,10 @@ std::string Server::serve_http(std::string_view path, int& code) {
   }
   if (path == "/healthz") return "ok\n";
   if (path == "/readyz") {
-    if (status.leader() != 0 && status.applied_index() > 0) return "ready\n";
+    std::string error = unready(status);
+    if (error.empty()) return "ready\n";
     code = 503;
-    return status.leader() == 0 ? "no leader is known\n" : "nothing is applied yet\n";
+    return error + "\n";
   }
   code = 404;
   return "there are /metrics, /healthz and /readyz\n";

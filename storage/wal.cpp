@@ -251,6 +251,7 @@ void Wal::on_spare_done(Token token) {
       return;
     case kLogWrite:
     case kLogSync:
+    case kSpareGiveBack:
     case kCompactRemove:
     case kCompactSyncDirectory:
     case kRefusal: break;
@@ -269,7 +270,11 @@ void Wal::compact(LogIndex base) {
 // never began, left over from torn writes, go with those before them.
 void Wal::maybe_remove_segment() {
   // Files of a damaged log stay until they are not needed to tell that it was damaged.
-  if (compacting_ || repairing_ || busy_ || !failure_.empty()) return;
+  if (compacting_ || repairing_ || !failure_.empty()) return;
+  // Only behind what is durable: the segment that takes over must have begun on the media. A write
+  // that waits for the spare follows one that is durable, and on a full disk it is what is removed
+  // here that makes room for the spare.
+  if (busy_ && (!waits_for_spare() || !obsolete_.empty())) return;
   if (!obsolete_.empty()) {
     compacting_ = true;
     removing_obsolete_ = true;
@@ -280,9 +285,8 @@ void Wal::maybe_remove_segment() {
          begun_[1].number <= first_number_) {
     begun_.pop_front();
   }
-  // Only behind what is durable: the segment that takes over must have begun on the media.
   const bool free = begun_.size() >= 2 && begun_[1].last_before <= compact_base_ &&
-                    begun_[1].number <= open_number_ && !busy_;
+                    begun_[1].number <= open_number_;
   if (!free) return;
   compacting_ = true;
   disk_.remove(segment_name(first_number_), kCompactRemove);
@@ -300,6 +304,7 @@ void Wal::on_disk_done(DiskToken disk_token, DiskStatus status) {
     return;
   }
   const Token token = static_cast<Token>(disk_token);
+  if (token == kSpareGiveBack) return;
   if (!failure_.empty()) {
     if (token == kRefusal) finish(false);
     return;
@@ -341,7 +346,11 @@ bool Wal::wait_for_room(Token token) {
     case kSpareCreate:
     case kSpareTruncate:
     case kSpareFill:
-    case kSpareRename: spare_ = Spare::kNoRoom; return true;
+    case kSpareRename:
+      spare_ = Spare::kNoRoom;
+      // What it has taken may be what a snapshot needs, with which the log could be made shorter.
+      if (spare_filled_ > 0) disk_.truncate(spare_name_, 0, kSpareGiveBack);
+      return true;
     default: return false;
   }
 }
@@ -354,8 +363,12 @@ void Wal::try_again() {
     log_waits_ = false;
     write_part();
   }
-  // What the file that was begun holds is given back first.
   if (spare_ == Spare::kNoRoom && free_bytes >= config_.segment_bytes) prepare_spare();
+}
+
+uint64_t Wal::room_needed_bytes() const {
+  if (spare_ == Spare::kNoRoom) return config_.segment_bytes;
+  return log_waits_ ? parts_[part_].bytes : 0;
 }
 
 // Fail-stop, also when only the spare failed: the same disk holds the log.

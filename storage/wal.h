@@ -66,6 +66,8 @@ class Wal final : public Storage, private DiskClient {
   bool is_full() const override { return spare_ == Spare::kNoRoom || log_waits_; }
   void try_again() override;
 
+  // So much must be free on the disk for it to be full no longer; 0 when it is not.
+  uint64_t room_needed_bytes() const;
   // For reports and tests: where the next batch goes (in flight ones counted as written).
   LogPosition end() const { return end_; }
 
@@ -80,6 +82,7 @@ class Wal final : public Storage, private DiskClient {
     kSpareSync,
     kSpareRename,
     kSpareSyncDirectory,
+    kSpareGiveBack,
     kCompactRemove,
     kCompactSyncDirectory,
     kRefusal,
@@ -106,6 +109,7 @@ class Wal final : public Storage, private DiskClient {
   void prepare_spare();
   void fill_spare();
   bool wait_for_room(Token token);
+  bool waits_for_spare() const { return busy_ && parts_[part_].at.segment != open_number_; }
   void fail(Token token, DiskStatus status);
   void stop(std::string failure);
   void finish(bool durable);

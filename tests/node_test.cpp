@@ -324,6 +324,35 @@ TEST_F(NodeTest, AFullDiskRefusesWritesServesReadsAndGoesOn) {
   EXPECT_TRUE(noted(NoteKind::disk_has_room));
 }
 
+// A snapshot is taken, and all that it covers goes, also what would be kept for followers.
+TEST_F(NodeTest, AFullDiskMakesItsLogAsShortAsItCan) {
+  lead_with_session();
+  increment_until(5);
+  storage_.full_ = true;
+  pass(milliseconds(1));
+  ASSERT_TRUE(storage_.snapshot_call_) << "begun by itself";
+  finish_snapshot();
+  EXPECT_EQ(storage_.snapshot_->last.index, LogIndex(5));
+  pass(config_.raft.heartbeat_interval);
+  EXPECT_EQ(storage_.compacted_, LogIndex(5));
+  EXPECT_EQ(node_->raft().log().base_index(), LogIndex(0)) << "memory serves the followers";
+  pass(std::chrono::minutes(1));
+  EXPECT_FALSE(storage_.snapshot_call_) << "nothing was applied since";
+}
+
+TEST_F(NodeTest, AFullDiskThatTakesNoSnapshotIsAskedAgainNowAndThen) {
+  lead_with_session();
+  storage_.full_ = true;
+  pass(milliseconds(1));
+  ASSERT_TRUE(storage_.snapshot_call_);
+  storage_.complete_snapshot(false);
+  pass(milliseconds(1));
+  pass(config_.raft.election_timeout_min);
+  EXPECT_FALSE(storage_.snapshot_call_) << "not at once";
+  pass(10 * config_.raft.election_timeout_min);
+  EXPECT_TRUE(storage_.snapshot_call_);
+}
+
 TEST_F(NodeTest, ALeaderWithAFullDiskSaysThatNothingWasApplied) {
   lead_with_session();
   // Full by the time the request is taken; Raft hears of it in the same step.

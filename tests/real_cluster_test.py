@@ -22,6 +22,7 @@ import urllib.error
 import urllib.request
 
 from cluster import Cluster, Failure, expect, free_ports, run_tests
+from isolation import SmallDisk
 
 BIN = pathlib.Path(os.environ["TALLY_BIN_DIR"])
 FAST = ("--election-timeout-ms", "300", "--heartbeat-ms", "50")
@@ -213,6 +214,47 @@ def test_snapshots_replace_the_log():
         while not all(node["snapshot_index"] > 0 for node in cluster.wait_equal()):
             expect(time.monotonic() < until, f"a node takes no snapshot: {cluster.status()}")
             time.sleep(0.1)
+
+
+def test_a_full_disk_frees_what_it_can():
+    why_not = SmallDisk.possible()
+    if why_not:
+        print(f"NOT RUN test_a_full_disk_frees_what_it_can: {why_not}")
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".txtpb") as config:
+        config.write("segment_bytes: 1048576")  # and kept_log_bytes, far more than is here
+        config.flush()
+        flags = (*FAST, "--config", config.name)
+        with Cluster(BIN, nodes=1, flags=flags, small_disks=True) as cluster:
+            cluster.wait_leader()
+            # Several segments of log, which no snapshot covers: more than what the file system keeps
+            # back for root, who fills it.
+            cluster.ctl("bench", "--clients", "8", "--pipeline", "32", "--operations", "70000")
+            filler = cluster.disks[1].fill()
+            until = time.monotonic() + 60
+            while not (status := cluster.status()[0])["disk_full"]:
+                expect(time.monotonic() < until, "the disk is never full")
+                cluster.ctl("bench", "--clients", "8", "--pipeline", "32", "--operations", "5000",
+                            "--no-retry", code=None)
+            expect(status["disk_needed_bytes"] == 1 << 20, f"{status}")
+            words = f"until {1 << 20} bytes are free"
+            expect(words in cluster.ctl("status", code=None).stdout, "status says how many")
+            expect(words in cluster.log(1), "and so does the log")
+            code, text = http(cluster.metrics_ports[1], "/readyz")
+            expect(code == 503 and words in text, f"{code} {text}")
+            refused = cluster.ctl("--timeout-ms", "1000", "inc", "hits", code=3).stderr
+            expect("disk_full" in refused, refused)
+            # Room for a snapshot, not for a segment.
+            os.truncate(filler, filler.stat().st_size - (300 << 10))
+            until = time.monotonic() + 30
+            while "the disk has room again" not in cluster.log(1):
+                expect(time.monotonic() < until, f"full for good: {cluster.status()}")
+                time.sleep(0.1)
+            expect(cluster.ctl("inc", "hits").stdout == "1\n", "it goes on")
+            expect(http(cluster.metrics_ports[1], "/readyz")[0] == 200, "ready again")
+            cluster.kill(1)
+            cluster.start(1)
+            expect(cluster.ctl("get", "hits").stdout == "1\n", "nothing was lost")
 
 
 def refused_start(arguments, words, code=3, setup=None):

@@ -1273,6 +1273,65 @@ TEST(WalFullDisk, ASnapshotWithoutRoomIsGivenUpAndGivesItsPartBack) {
   EXPECT_TRUE(node.write_snapshot(mark(1), {std::string(400, 'a'), std::string(400, 'b')}));
 }
 
+// Also while a write waits for the spare; and what found no room gives back what it had taken.
+TEST(WalFullDisk, WhatASnapshotCoversMakesRoomForTheSpare) {
+  Node node(1);
+  node.start();
+  uint64_t index = 0;
+  const auto next = [&] {
+    ++index;
+    return StorageWrite{std::nullopt, {entry(index, 1, "a command of some length")}};
+  };
+  while (segment_count(node) < 4) ASSERT_TRUE(node.write(next()));
+  const uint64_t used = node.world.disk.used_bytes();
+  node.world.disk.set_capacity(used + node.config.segment_bytes - 100);
+  while (!node.wal->is_full()) ASSERT_TRUE(node.write(next()));
+  EXPECT_EQ(node.world.disk.used_bytes(), used) << "what the next segment had taken is given back";
+  EXPECT_EQ(node.wal->room_needed_bytes(), node.config.segment_bytes);
+  const uint64_t held = index;
+  while (node.write(next())) {
+  }
+  ASSERT_TRUE(node.write_snapshot(mark(held), {std::string(500, 's')}));
+  node.wal->try_again();
+  node.world.run();
+  EXPECT_TRUE(node.wal->is_full()) << "the log has what it had";
+
+  node.durable = false;
+  node.wal->compact(LogIndex(held));
+  node.world.run();
+  node.wal->try_again();
+  node.world.run();
+  EXPECT_TRUE(node.durable) << "the write that waited";
+  EXPECT_FALSE(node.wal->is_full());
+  EXPECT_EQ(node.wal->room_needed_bytes(), 0u);
+  const Recovered recovered = node.restart();
+  EXPECT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+  EXPECT_EQ(recovered.base.index + recovered.entries.size(), LogIndex(index));
+}
+
+// A write in flight may be the one that begins the segment which would take over.
+TEST(WalFullDisk, NothingIsRemovedBehindAWriteUnderWay) {
+  Node node(1);
+  node.start();
+  uint64_t index = 0;
+  const auto next = [&] {
+    ++index;
+    return StorageWrite{std::nullopt, {entry(index, 1, "a command of some length")}};
+  };
+  while (node.wal->end().segment < 2) ASSERT_TRUE(node.write(next()));
+  const uint64_t held = index - 1;
+  ASSERT_TRUE(node.write_snapshot(mark(held), {"state"}));
+  while (node.wal->end().segment < 3) {
+    node.wal->write(next());
+    if (node.wal->end().segment < 3) node.world.run();
+  }
+  node.wal->compact(LogIndex(index - 1));
+  node.world.disk.crash();
+  const Recovered recovered = node.start();
+  EXPECT_EQ(recovered.outcome, Outcome::kWhole) << recovered.message;
+  EXPECT_GE(recovered.base.index + recovered.entries.size(), LogIndex(index - 1));
+}
+
 // ---- Arbitrary bytes ----
 
 // Recovery ends, and shows no entry that was not written there.

@@ -60,15 +60,18 @@ std::string node_json(const NodeAnswer& answer) {
   return fmt::format(
       "{{\"id\":{},\"role\":{},\"address\":{},\"term\":{},\"leader\":{},\"first_index\":{},"
       "\"last_index\":{},\"durable_index\":{},\"commit_index\":{},\"applied_index\":{},"
-      "\"snapshot_index\":{},\"counters\":{},\"sessions\":{},\"waiting\":{},\"connections\":{},"
-      "\"disk_free_bytes\":{},\"disk_full\":{},\"quorum_full\":{},\"repairing\":{},"
+      "\"snapshot_index\":{},\"counters\":{},\"sessions\":{},\"sessions_max\":{},\"waiting\":{},"
+      "\"connections\":{},"
+      "\"disk_free_bytes\":{},\"disk_full\":{},\"disk_needed_bytes\":{},\"quorum_full\":{},"
+      "\"repairing\":{},"
       "\"repair_index\":{},\"damage\":{},\"syncs\":{},\"uptime_ms\":{},"
       "\"state_hash\":\"{:016x}\",\"commit\":{},\"peers\":{}}}",
       status.id(), json_text(status.role()), json_text(answer.address), status.term(),
       status.leader(), status.first_index(), status.last_index(), status.durable_index(),
       status.commit_index(), status.applied_index(), status.snapshot_index(), status.counters(),
-      status.sessions(), status.waiting(), status.connections(), status.disk_free_bytes(),
-      status.disk_full(), status.quorum_full(), status.repairing(), status.repair_index(),
+      status.sessions(), status.sessions_max(), status.waiting(), status.connections(),
+      status.disk_free_bytes(), status.disk_full(), status.disk_needed_bytes(),
+      status.quorum_full(), status.repairing(), status.repair_index(),
       status.damage().empty() ? "null" : json_text(status.damage()), status.sync_count(),
       status.uptime_ms(), status.state_hash(), json_text(status.commit()), peers_json(status));
 }
@@ -125,7 +128,8 @@ std::string replication_of(NodeId node, const net::Status* leader) {
 std::string troubles(const net::Status& status) {
   std::string text;
   if (status.disk_full()) {
-    text += fmt::format("node {}: disk full: takes no writes until there is room\n", status.id());
+    text += fmt::format("node {}: disk full: takes no writes until {} bytes are free, has {}\n",
+                        status.id(), status.disk_needed_bytes(), status.disk_free_bytes());
   }
   if (status.quorum_full()) {
     text += fmt::format("node {}: leads, and no quorum has room: refuses writes until one has\n",
