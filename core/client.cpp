@@ -91,6 +91,7 @@ void Client::on_response(Time now, NodeId from, const ValueResponse& response) {
       }
       // An older attempt's failure tells nothing new: it counted as unknown when given up.
       if (!newest) return;
+      if (!request.operation) table_full_ = false;
       if (response.outcome == Outcome::kUnknown) request.maybe_applied = true;
       if (response.leader_hint != kNoNode) {
         prefer(response.leader_hint);
@@ -133,6 +134,7 @@ void Client::on_rejection(Time now, Request& request, Reason reason) {
       return;
     case Reason::kSessionsFull:
       if (request.operation) return finish(request, Outcome::kRejected, reason);
+      table_full_ = true;
       try_again(now, request, /*at_once=*/false);
       return;
     default:
@@ -178,7 +180,8 @@ void Client::settle(Time now) {
   if (now >= due_) {
     for (const auto& request : requests_) {
       if (request->finished || !request->operation || now < request->ends_at) continue;
-      finish_undecided(*request, Reason::kTimedOut);
+      const bool no_session = waits_for_session(*request) && table_full_;
+      finish_undecided(*request, no_session ? Reason::kSessionsFull : Reason::kTimedOut);
     }
   }
   maybe_leave_session(now);
@@ -212,7 +215,17 @@ void Client::maybe_leave_session(Time now) {
   const bool in_use = std::any_of(requests_.begin(), requests_.end(), [](const auto& request) {
     return !request->finished && request->sequence != 0;
   });
-  if (!in_use) session_ = SessionId(0);
+  if (!in_use) leave_session();
+}
+
+// Asked of one node, which passes it on; a request of its own that nobody remembers.
+void Client::leave_session() {
+  if (session_ == SessionId(0)) return;
+  Send out;
+  out.to = config_.nodes[node_];
+  out.request.request_id = ++request_count_ << kAttemptBits | 1;
+  out.request.operation = CloseSessionRequest{std::exchange(session_, SessionId(0))};
+  sends_.push_back(std::move(out));
 }
 
 // One request without an operation stands for the opening of the session, for as long as an
@@ -225,6 +238,7 @@ void Client::maybe_open_session() {
                       });
   if (wanted == opening_) return;
   opening_ = wanted;
+  table_full_ = false;
   if (!wanted) {
     const auto opener = std::find_if(requests_.begin(), requests_.end(), [](const auto& request) {
       return !request->finished && !request->operation;
@@ -303,6 +317,7 @@ void Client::finish(Request& request, Outcome outcome, Reason reason, int64_t va
     next_sequence_ = 1;
     first_outstanding_ = 0;
     opening_ = false;
+    table_full_ = false;
     due_ = Time::min();  // for those who waited for it
     return;
   }

@@ -29,8 +29,8 @@ struct ClientConfig {
   Duration operation_timeout = std::chrono::seconds(10);  // then the operation ends
   // Before trying again what was refused; doubled with each attempt, to 16 times this.
   Duration backoff = std::chrono::milliseconds(50);
-  // A session not used for so long is left to expire, and a new one opened: an increment that finds
-  // its session expired may have to end as unknown. Well below the servers' SessionLimits.timeout.
+  // A session not used for so long is left, and a new one opened: an increment that finds its
+  // session expired may have to end as unknown. Well below the servers' SessionLimits.timeout.
   Duration session_idle_max = std::chrono::minutes(5);
   bool retry = true;            // false: an operation ends with the first NOT_APPLIED
   bool forward = true;          // let nodes pass requests on; otherwise follow redirects
@@ -174,6 +174,7 @@ class Client {
   Requests spare_;                          // to be used again
   size_t finished_count_ = 0;               // of those in requests_
   bool opening_ = false;                    // one of them opens the session
+  bool table_full_ = false;                 // ... and was refused, last, because there are so many
   Time due_ = kNever;                       // nothing has to be done before
   mutable uint64_t first_outstanding_ = 0;  // 0: to be found anew
   std::vector<Send> sends_;

@@ -133,6 +133,8 @@ const wire::ClientRequest& fill(const ClientRequest& from, wire::ClientRequest& 
     assign(clipped(get->name), to.mutable_get()->mutable_name());
   } else if (std::holds_alternative<ReadIndexRequest>(from.operation)) {
     to.mutable_read_index();
+  } else if (const auto* close = std::get_if<CloseSessionRequest>(&from.operation)) {
+    to.mutable_close_session()->set_session(close->session.value());
   } else {
     CHECK(std::holds_alternative<OpenSessionRequest>(from.operation));
     to.mutable_open_session();
@@ -269,7 +271,8 @@ std::string_view read(const wire::ClientRequest& from, ClientRequest& to) {
   to.forward = from.forward();
   to.forwarded = from.forwarded();
   const int operation_count = int{from.has_open_session()} + int{from.has_increment()} +
-                              int{from.has_get()} + int{from.has_read_index()};
+                              int{from.has_get()} + int{from.has_read_index()} +
+                              int{from.has_close_session()};
   if (operation_count != 1) return "its request has not exactly one operation";
   if (from.has_increment()) {
     return read_increment(from.increment(), hold<IncrementAndGetRequest>(to.operation));
@@ -282,6 +285,10 @@ std::string_view read(const wire::ClientRequest& from, ClientRequest& to) {
   if (from.has_read_index()) {
     to.operation.emplace<ReadIndexRequest>();
     return has_only_known_fields(from.read_index()) ? std::string_view() : kUnknownField;
+  }
+  if (from.has_close_session()) {
+    to.operation = CloseSessionRequest{SessionId(from.close_session().session())};
+    return has_only_known_fields(from.close_session()) ? std::string_view() : kUnknownField;
   }
   to.operation.emplace<OpenSessionRequest>();
   return has_only_known_fields(from.open_session()) ? std::string_view() : kUnknownField;

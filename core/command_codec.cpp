@@ -61,6 +61,12 @@ Bytes encode_open_session(const SessionLimits& limits) {
   return encode(command);
 }
 
+Bytes encode_close_session(SessionId session) {
+  command::Command command;
+  command.mutable_close_session()->set_session(session.value());
+  return encode(command);
+}
+
 Bytes encode_increment(const IncrementAndGetRequest& request) {
   const std::string name_error = counter_name_error(request.name);
   CHECK(name_error.empty(), "{}", name_error);

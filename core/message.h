@@ -146,11 +146,18 @@ struct GetValueRequest {
 // much as it likes for one question, all of it at one index.
 struct ReadIndexRequest {};
 
+// Ends a session through the log, so that others find room: whoever has no answer to come gives it
+// back. What comes of it later is kExpired. kOk also when there is no such session.
+struct CloseSessionRequest {
+  SessionId session;
+};
+
 struct ClientRequest {
   uint64_t request_id = 0;  // chosen by the sender, echoed in the answer; names one attempt
   bool forward = true;      // a node that does not lead passes it on; false: answers with a hint
   bool forwarded = false;   // set by the node that passed it on; never passed on twice
-  std::variant<OpenSessionRequest, IncrementAndGetRequest, GetValueRequest, ReadIndexRequest>
+  std::variant<OpenSessionRequest, IncrementAndGetRequest, GetValueRequest, ReadIndexRequest,
+               CloseSessionRequest>
       operation;
 };
 

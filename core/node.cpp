@@ -218,7 +218,9 @@ void Node::admit(Envelope&& envelope, Time now) {
     return;
   }
   writes_.push_back({context, client, request.request_id, deadline, LogIndex(0)});
+  const auto* close = std::get_if<CloseSessionRequest>(&request.operation);
   Bytes command = increment != nullptr ? encode_increment(*increment)
+                  : close != nullptr   ? encode_close_session(close->session)
                                        : encode_open_session(config_.session_limits);
   inputs_.emplace_back(Propose{context, std::move(command)});
 }

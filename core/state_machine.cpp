@@ -19,6 +19,8 @@ namespace tally {
 namespace {
 
 constexpr size_t kSpareCountersMax = 64;
+// Deadlines of sessions that are closed, beyond one for each that is open.
+constexpr size_t kClosedDeadlinesMax = 64;
 
 // What a hash is of, so that no two kinds of things can stand for one another.
 enum class HashKind : uint64_t { kCounter = 1, kAnswer, kSession, kState, kHistory };
@@ -55,6 +57,10 @@ constexpr ApplyResult rejected(Reason reason) {
 
 bool is_complete(const command::OpenSession& open) {
   return open.has_timeout_ns() && open.has_session_count_max() && has_only_known_fields(open);
+}
+
+bool is_complete(const command::CloseSession& close) {
+  return close.has_session() && has_only_known_fields(close);
 }
 
 bool is_complete(const command::Increment& request) {
@@ -111,17 +117,27 @@ void StateMachine::expire_sessions() {
     std::pop_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
     Deadline& due = deadlines_.back();
     const auto found = sessions_.find(due.session);
-    CHECK(found != sessions_.end(), "session {} has a deadline but no state", due.session);
-    if (found->second.expires_at < log_time_) {
-      if (capture_) keep_session(found->first, &found->second);
-      hash_sum_ -= found->second.hash;
-      sessions_.erase(found);
-      deadlines_.pop_back();
-    } else {  // used since: look again when it could expire now
+    const bool open = found != sessions_.end();
+    if (open && found->second.expires_at >= log_time_) {
+      // Used since: look again when it could expire now.
       due.at = found->second.expires_at;
       std::push_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
+      continue;
     }
+    if (open) end_session(found);
+    deadlines_.pop_back();
   }
+}
+
+void StateMachine::end_session(Sessions::iterator session) {
+  if (capture_) keep_session(session->first, &session->second);
+  hash_sum_ -= session->second.hash;
+  sessions_.erase(session);
+}
+
+void StateMachine::schedule_expiry(uint64_t id, const Session& session) {
+  deadlines_.push_back({.at = session.expires_at, .session = id});
+  std::push_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
 }
 
 ApplyResult StateMachine::execute(const Entry& entry) {
@@ -129,12 +145,19 @@ ApplyResult StateMachine::execute(const Entry& entry) {
   CHECK(command_->ParseFromArray(data.data(), static_cast<int>(data.size())) &&
             has_only_known_fields(*command_),
         "entry {}: a command of {} bytes that does not decode", entry.index.value(), data.size());
-  CHECK(command_->has_open_session() != command_->has_increment(),
+  CHECK(int{command_->has_open_session()} + int{command_->has_increment()} +
+                int{command_->has_close_session()} ==
+            1,
         "entry {}: not exactly one known command", entry.index.value());
   if (command_->has_open_session()) {
     CHECK(is_complete(command_->open_session()), "entry {}: open_session lacks fields or has more",
           entry.index.value());
     return open_session(command_->open_session(), entry.index);
+  }
+  if (command_->has_close_session()) {
+    CHECK(is_complete(command_->close_session()),
+          "entry {}: close_session lacks fields or has more", entry.index.value());
+    return close_session(command_->close_session());
   }
   CHECK(is_complete(command_->increment()), "entry {}: increment lacks fields or has more",
         entry.index.value());
@@ -155,9 +178,20 @@ ApplyResult StateMachine::open_session(const command::OpenSession& open, LogInde
 
 void StateMachine::add_session(uint64_t id, Session&& session) {
   rehash_session(id, session);
-  deadlines_.push_back({.at = session.expires_at, .session = id});
-  std::push_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
+  schedule_expiry(id, session);
   sessions_.emplace(id, std::move(session));
+}
+
+// Its id is never used again, so nothing that was sent in it is executed any more.
+ApplyResult StateMachine::close_session(const command::CloseSession& close) {
+  const auto found = sessions_.find(close.session());
+  if (found == sessions_.end()) return {};
+  end_session(found);
+  if (deadlines_.size() > 2 * sessions_.size() + kClosedDeadlinesMax) {
+    deadlines_.clear();
+    for (const auto& [id, session] : sessions_) schedule_expiry(id, session);
+  }
+  return {};
 }
 
 ApplyResult StateMachine::increment(const command::Increment& request) {

@@ -28,6 +28,7 @@ namespace tally {
 
 namespace command {
 class Command;  // core/command.proto
+class CloseSession;
 class Increment;
 class OpenSession;
 }  // namespace command
@@ -52,6 +53,7 @@ std::string counter_name_error(std::string_view name);
 
 // Encodes a command once, at proposal. REQUIRES: limits.timeout >= 0.
 Bytes encode_open_session(const SessionLimits& limits);
+Bytes encode_close_session(SessionId session);
 // REQUIRES: counter_name_error(request.name).empty(); answer kBadRequest to a user before this.
 Bytes encode_increment(const IncrementAndGetRequest& request);
 
@@ -85,6 +87,7 @@ class StateMachine {
   //   value + delta outside 64 bits                 kRejected, kOverflow; remembered
   //   value + delta outside [lower, upper]          kRejected, kBounds; remembered
   //   otherwise                                     kOk, the new value; remembered
+  // The closing of a session answers kOk, whether there was one or not.
   ApplyResult apply(const Entry& entry);
 
   LogIndex applied_index() const { return applied_index_; }
@@ -148,6 +151,7 @@ class StateMachine {
     uint64_t answers_hash = 0;    // sum over the answers' hashes
     uint64_t hash = 0;            // this session's share of hash_sum_
   };
+  using Sessions = std::map<uint64_t, Session>;
   // A capture under way: how far it has been read, and the former values of what was changed since
   // it began and has yet to be read.
   struct Capture {
@@ -179,8 +183,11 @@ class StateMachine {
   void update_state_hash();
   void advance_log_time(LogTime time);
   void expire_sessions();
+  void end_session(Sessions::iterator session);
+  void schedule_expiry(uint64_t id, const Session& session);
   ApplyResult execute(const Entry& entry);
   ApplyResult open_session(const command::OpenSession& open, LogIndex index);
+  ApplyResult close_session(const command::CloseSession& close);
   ApplyResult increment(const command::Increment& request);
   ApplyResult answer_increment(const command::Increment& request, Session& session);
   ApplyResult add_to_counter(const command::Increment& request);
@@ -203,9 +210,10 @@ class StateMachine {
   LogIndex applied_index_;  // of the last entry applied; 0 before the first
   LogTime log_time_;        // highest stamp applied; never goes back
   Counters counters_;
-  std::map<uint64_t, Session> sessions_;  // by id
+  Sessions sessions_;  // by id
   // Min-heap with exactly one item per session. Lazy: uses of a session leave it where it is, and
-  // an item that comes up early goes back with the session's present deadline.
+  // an item that comes up early goes back with the session's present deadline. Those of sessions
+  // that were closed stay, too, until they come up or are most of them.
   std::vector<Deadline> deadlines_;
   // Nodes of counters that became 0, to be used again: a counter swinging around 0 allocates
   // nothing. At most kSpareCountersMax.

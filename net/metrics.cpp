@@ -143,6 +143,9 @@ std::string Metrics::text(const net::Status& status, uint64_t cut_off_count,
   families.push_back(std::move(index));
   families.push_back(gauge("tally_counters", "Counters other than 0", status.counters()));
   families.push_back(gauge("tally_sessions", "Open client sessions", status.sessions()));
+  families.push_back(gauge("tally_sessions_max",
+                           "With so many open, this node as leader opens none",
+                           status.sessions_max()));
   families.push_back(
       gauge("tally_waiting_requests", "Requests without an answer yet", status.waiting()));
   families.push_back(

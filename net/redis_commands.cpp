@@ -361,7 +361,7 @@ void RedisServer::reply_slot(Connection& connection, const Slot& slot) {
     case Reason::kSessionsFull:
       return fail(connection,
                   "TRYAGAIN NOT_APPLIED there are as many sessions as there may be; try again when "
-                  "some have expired");
+                  "some are closed or have expired");
     default: return fail(connection, kNoLeader);
   }
 }

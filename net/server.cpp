@@ -578,6 +578,7 @@ void Server::on_status_request(net::Status& status) {
   status.set_snapshot_index(raft.snapshot() ? raft.snapshot()->last.index.value() : 0);
   status.set_counters(node_->state().counter_count());
   status.set_sessions(node_->state().session_count());
+  status.set_sessions_max(options_.session_count_max);
   status.set_state_hash(node_->state().state_hash());
   status.set_waiting(node_->waiting_count());
   for (const Raft::Follower& follower : raft.followers()) {

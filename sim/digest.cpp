@@ -21,6 +21,9 @@ void fold_operation(Digest& digest, const IncrementAndGetRequest& increment) {
 }
 
 void fold_operation(Digest& digest, const GetValueRequest& get) { digest.fold(get.name); }
+void fold_operation(Digest& digest, const CloseSessionRequest& close) {
+  digest.fold(close.session.value());
+}
 void fold_operation(Digest& digest, const ReadIndexRequest& read) { (void)digest, (void)read; }
 
 void fold_fields(Digest& digest, const VoteRequest& vote) {

@@ -20,6 +20,9 @@ std::string request_text(const ClientRequest& request) {
     return fmt::format("get {}", get->name);
   }
   if (std::holds_alternative<ReadIndexRequest>(request.operation)) return "ask for a read index";
+  if (const auto* close = std::get_if<CloseSessionRequest>(&request.operation)) {
+    return fmt::format("close session {}", close->session.value());
+  }
   return "open a session";
 }
 

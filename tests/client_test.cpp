@@ -65,6 +65,12 @@ class ClientTest : public ::testing::Test {
     if (client_->session() == SessionId(0)) open_session();
     return take_send();
   }
+  Client::Send expect_closing(SessionId session) {
+    const Client::Send send = take_send();
+    const auto* close = std::get_if<CloseSessionRequest>(&send.request.operation);
+    EXPECT_TRUE(close != nullptr && close->session == session);
+    return send;
+  }
   static const IncrementAndGetRequest& increment_in(const Client::Send& send) {
     return std::get<IncrementAndGetRequest>(send.request.operation);
   }
@@ -166,9 +172,18 @@ TEST_F(ClientTest, AFullSessionTableIsTriedAgainUntilTimeIsUp) {
     wait(milliseconds(75) * (1 << i));  // each pause up to twice as long as the one before
   }
   pass(config_.operation_timeout);
-  expect_done(1, Outcome::kNotApplied, Reason::kTimedOut);
+  expect_done(1, Outcome::kNotApplied, Reason::kSessionsFull);
   EXPECT_FALSE(first_sent_at_.has_value()) << "the increment itself never left";
   EXPECT_EQ(client_->deadline(), kNever) << "nobody waits for the session any more";
+
+  client_->sends().clear();
+  increment(2);
+  answer(take_send(), Outcome::kRejected, Reason::kSessionsFull);
+  wait(milliseconds(75));
+  answer(take_send(), Outcome::kNotApplied, Reason::kNotLeader);
+  client_->sends().clear();
+  pass(config_.operation_timeout);
+  expect_done(2, Outcome::kNotApplied, Reason::kTimedOut);
 }
 
 // ---- retries
@@ -397,11 +412,26 @@ TEST_F(ClientTest, AnIdleSessionIsLeftBeforeItCanHaveExpired) {
   expect_done(2, Outcome::kOk);
   EXPECT_EQ(client_->session(), SessionId(2));
   pass(milliseconds(500));
+  expect_closing(SessionId(2));
   increment(3);
   open_session(50);
   const Client::Send send = take_send();
   EXPECT_EQ(increment_in(send).session, SessionId(50));
   EXPECT_EQ(increment_in(send).sequence, 1u);
+}
+
+TEST_F(ClientTest, ASessionIsGivenBackWhenItIsLeft) {
+  client_->leave_session();
+  EXPECT_TRUE(silent()) << "there is none";
+  answer(sent_increment(1), Outcome::kOk, Reason::kNone, 1);
+  expect_done(1, Outcome::kOk);
+  client_->leave_session();
+  const Client::Send closing = expect_closing(SessionId(2));
+  EXPECT_EQ(client_->session(), SessionId(0));
+  EXPECT_EQ(client_->deadline(), kNever) << "nobody waits for an answer";
+  answer(closing, Outcome::kNotApplied, Reason::kNotLeader);
+  EXPECT_TRUE(silent()) << "and it is asked once";
+  EXPECT_EQ(increment_in(sent_increment(2)).sequence, 1u);
 }
 
 TEST_F(ClientTest, ASessionWithARequestUnderWayIsNotLeft) {

@@ -92,8 +92,9 @@ ClientRequest any_request() {
   request.request_id = *numbers();
   request.forward = *rc::gen::arbitrary<bool>();
   request.forwarded = *rc::gen::arbitrary<bool>();
-  const auto which = *rc::gen::inRange(0, 4);
+  const auto which = *rc::gen::inRange(0, 5);
   if (which == 3) request.operation = ReadIndexRequest{};
+  if (which == 4) request.operation = CloseSessionRequest{SessionId(*numbers())};
   if (which == 1) request.operation = GetValueRequest{any_text()};
   if (which == 2) {
     IncrementAndGetRequest increment;
@@ -173,6 +174,9 @@ bool same(const SnapshotReply& a, const SnapshotReply& b) {
 bool same(const TimeoutNow& a, const TimeoutNow& b) { return a.term == b.term; }
 bool same(const OpenSessionRequest&, const OpenSessionRequest&) { return true; }
 bool same(const ReadIndexRequest&, const ReadIndexRequest&) { return true; }
+bool same(const CloseSessionRequest& a, const CloseSessionRequest& b) {
+  return a.session == b.session;
+}
 bool same(const GetValueRequest& a, const GetValueRequest& b) { return a.name == b.name; }
 bool same(const IncrementAndGetRequest& a, const IncrementAndGetRequest& b) {
   return a.name == b.name && a.delta == b.delta && a.lower == b.lower && a.upper == b.upper &&

@@ -47,6 +47,7 @@ std::vector<std::string> sample_frames() {
   ClientRequest add{.request_id = 2, .forwarded = true, .operation = increment_of("hits")};
   ClientRequest get{.request_id = 3, .forward = false, .operation = GetValueRequest{"hits"}};
   ClientRequest index{.request_id = 4, .operation = ReadIndexRequest{}};
+  ClientRequest close{.request_id = 5, .operation = CloseSessionRequest{SessionId(77)}};
   ValueResponse response;
   response.outcome = Outcome::kRejected;
   response.reason = Reason::kBounds;
@@ -66,6 +67,7 @@ std::vector<std::string> sample_frames() {
           frame_of(add),
           frame_of(get),
           frame_of(index),
+          frame_of(close),
           frame_of(response),
           frame_of(VoteReply{})};
 }

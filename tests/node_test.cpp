@@ -562,6 +562,21 @@ TEST_F(NodeTest, AReadIndexCoversAllThatWasAnsweredBefore) {
   EXPECT_EQ(answer(2)->value, 3);
 }
 
+TEST_F(NodeTest, AClosedSessionExecutesNothingMore) {
+  lead_with_session();
+  increment_until(3);
+  request(1, CloseSessionRequest{SessionId(2)});
+  sync_all();
+  acknowledge(4);
+  expect_answer(1, Outcome::kOk, Reason::kNone);
+  increment(2, 1, 2);
+  sync_all();
+  acknowledge(5);
+  expect_answer(2, Outcome::kRejected, Reason::kExpired);
+  EXPECT_EQ(node_->state().value("hits"), 1);
+  EXPECT_EQ(node_->state().session_count(), 0u);
+}
+
 TEST_F(NodeTest, ABadNameIsRejectedAtOnce) {
   lead_with_session();
   request(1, GetValueRequest{""});

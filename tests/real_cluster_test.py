@@ -200,6 +200,49 @@ def test_options_are_reloaded():
             expect(cluster.ctl("inc", "hits").stdout == "3\n", "it goes on")
 
 
+def open_sessions(cluster, node, count):
+    """Sessions that nobody gives back. Returns a connection of a client of Redis."""
+    connection = socket.create_connection(("127.0.0.1", cluster.redis_ports[node]), 10)
+    connection.settimeout(10)
+    for _ in range(count):
+        connection.sendall(b"TALLY.OPEN\r\n")
+        said = connection.recv(100)
+        expect(said.startswith(b":"), f"no session: {said}")
+    return connection
+
+
+def test_a_full_session_table_is_no_secret():
+    with tempfile.NamedTemporaryFile("w", suffix=".txtpb") as config:
+        config.write("sessions_max: 5")
+        config.flush()
+        with Cluster(BIN, flags=(*FAST, "--config", config.name), redis=True) as cluster:
+            leader = cluster.wait_leader()
+
+            def sessions():
+                return next(node["sessions"] for node in cluster.status() if node["id"] == leader)
+
+            def wait_for(count):
+                until = time.monotonic() + 10
+                while sessions() != count:
+                    expect(time.monotonic() < until, f"{sessions()} sessions, not {count}")
+                    time.sleep(0.05)
+
+            for _ in range(12):  # more than there may be
+                cluster.ctl("inc", "hits")
+            cluster.ctl("bench", "--clients", "4", "--operations", "100")
+            wait_for(0)
+
+            with open_sessions(cluster, leader, 5) as fd:
+                table = cluster.ctl("status").stdout
+                expect(f"node {leader}: leads with 5 of 5 sessions" in table, table)
+                refused = cluster.ctl("--timeout-ms", "500", "inc", "hits", code=3).stderr
+                expect("sessions_full" in refused, refused)
+                expect("session refused: the table is full" in cluster.log(leader), "the log")
+                fd.sendall(b"INCR hits\r\n")
+                said = fd.recv(1000)
+                expect(said.startswith(b"-TRYAGAIN NOT_APPLIED there are as many sess"), said)
+
+
 def test_snapshots_replace_the_log():
     with Cluster(BIN, flags=FAST + ("--snapshot-log-bytes", "20000")) as cluster:
         leader = cluster.wait_leader()
@@ -843,9 +886,10 @@ def test_trouble_is_named():
 
 
 def trouble_is_named(config):
-    with Cluster(BIN, nodes=1, flags=(*FAST, "--config", str(config))) as cluster:
+    with Cluster(BIN, nodes=1, flags=(*FAST, "--config", str(config)), redis=True) as cluster:
         cluster.wait_leader()
         cluster.ctl("inc", "hits")
+        open_sessions(cluster, 1, 1).close()
         done = cluster.ctl("--json", "--timeout-ms", "500", "inc", "hits", code=3)
         said = json.loads(done.stdout)
         expect(said["outcome"] == "not_applied" and said["reason"] == "sessions_full", f"{said}")

@@ -335,6 +335,17 @@ TEST_F(RedisTest, AnUnknownOutcomeIsRepeatedByTheSameIdAndExecutesOnce) {
   EXPECT_EQ(state_.value("a"), 2);
 }
 
+TEST_F(RedisTest, AFullSessionTableIsSaid) {
+  const int fd = connect();
+  say(fd, "INCR a\r\n");
+  step();
+  refuse_one(Outcome::kRejected, Reason::kSessionsFull);
+  EXPECT_EQ(heard(fd), "");
+  skipped_ += config_.operation_timeout + seconds(1);
+  step();
+  EXPECT_EQ(heard(fd).substr(0, 56), "-TRYAGAIN NOT_APPLIED there are as many sessions as ther");
+}
+
 TEST_F(RedisTest, OnlyWhatWasCertainlyNotAppliedMayBeRetriedByLibraries) {
   ask("INCR a");
   const int fd = fds_.front();

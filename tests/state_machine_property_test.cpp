@@ -14,11 +14,12 @@ namespace tally {
 namespace {
 
 struct Step {
-  enum class Kind { kNoop, kOpen, kAdd } kind = Kind::kNoop;
+  enum class Kind { kNoop, kOpen, kAdd, kClose } kind = Kind::kNoop;
   uint64_t advance = 0;    // of log time
   int64_t timeout_ns = 0;  // kOpen
   uint64_t count_max = 0;
-  IncrementAndGetRequest request;  // kAdd; `session` counts back from the newest opened
+  // kAdd; `session`, also of kClose, counts back from the newest opened
+  IncrementAndGetRequest request;
 };
 
 void showValue(const Step& step, std::ostream& out) {
@@ -40,6 +41,10 @@ class Model {
     });
     if (step.kind == Step::Kind::kNoop) return {};
     if (step.kind == Step::Kind::kAdd) return add(step.request);
+    if (step.kind == Step::Kind::kClose) {
+      sessions_.erase(step.request.session.value());
+      return {};
+    }
     if (sessions_.size() >= step.count_max) return kRefused(Reason::kSessionsFull);
     sessions_[index].last_use = now_;
     sessions_[index].timeout = static_cast<uint64_t>(step.timeout_ns);
@@ -140,9 +145,10 @@ rc::Gen<IncrementAndGetRequest> requests() {
 
 rc::Gen<Step> steps() {
   return rc::gen::build<Step>(
-      rc::gen::set(&Step::kind,
-                   rc::gen::weightedElement<Step::Kind>(
-                       {{1, Step::Kind::kNoop}, {3, Step::Kind::kOpen}, {16, Step::Kind::kAdd}})),
+      rc::gen::set(&Step::kind, rc::gen::weightedElement<Step::Kind>({{1, Step::Kind::kNoop},
+                                                                      {3, Step::Kind::kOpen},
+                                                                      {16, Step::Kind::kAdd},
+                                                                      {1, Step::Kind::kClose}})),
       rc::gen::set(&Step::advance,
                    rc::gen::weightedOneOf<uint64_t>(
                        {{8, rc::gen::just(uint64_t{0})}, {2, rc::gen::inRange<uint64_t>(0, 8)}})),
@@ -154,6 +160,7 @@ rc::Gen<Step> steps() {
 Bytes encode(const Step& step) {
   if (step.kind == Step::Kind::kNoop) return {};
   if (step.kind == Step::Kind::kAdd) return encode_increment(step.request);
+  if (step.kind == Step::Kind::kClose) return encode_close_session(step.request.session);
   return encode_open_session(
       {.timeout = Duration(step.timeout_ns), .session_count_max = step.count_max});
 }

@@ -29,6 +29,9 @@ std::vector<Entry> random_log(uint64_t seed, uint64_t count) {
       entry.type = EntryType::kCommand;
       entry.data = encode_open_session({Duration(50), 6});
       sessions.push_back(index);
+    } else if (kind == 2 && pick(9, 3) == 0) {
+      entry.type = EntryType::kCommand;
+      entry.data = encode_close_session(SessionId(sessions[pick(5, sessions.size())]));
     } else if (kind > 1) {
       IncrementAndGetRequest request;
       request.name = std::string("c") + std::to_string(pick(3, 7));

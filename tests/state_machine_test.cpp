@@ -29,6 +29,9 @@ class StateMachineTest : public ::testing::Test {
   SessionId opened(int64_t timeout_ns = 1000) {
     return SessionId(static_cast<uint64_t>(open(timeout_ns).value));
   }
+  ApplyResult close(SessionId session) {
+    return apply(EntryType::kCommand, encode_close_session(session));
+  }
   ApplyResult add(const IncrementAndGetRequest& request) {
     return apply(EntryType::kCommand, encode_increment(request));
   }
@@ -167,6 +170,34 @@ TEST_F(StateMachineTest, FullTableRefusesAndNeverEvicts) {
   EXPECT_EQ(add(first, 1, 1), kOkValue(1));
   now_ = 1001;  // both end before the command executes
   EXPECT_EQ(open(1000, 1).outcome, Outcome::kOk);
+}
+
+TEST_F(StateMachineTest, AClosedSessionIsExpiredAndMakesRoom) {
+  const SessionId session = opened();
+  EXPECT_EQ(add(session, 1, 5), kOkValue(5));
+  EXPECT_EQ(open(1000, 1), kRefused(Reason::kSessionsFull));
+  EXPECT_EQ(close(session), kOkValue(0));
+  EXPECT_EQ(machine_.session_count(), 0u);
+  EXPECT_EQ(add(session, 1, 5), kRefused(Reason::kExpired)) << "the retry is not executed";
+  EXPECT_EQ(add(session, 2, 5), kRefused(Reason::kExpired));
+  EXPECT_EQ(close(session), kOkValue(0)) << "as a repetition of the message may ask";
+  EXPECT_EQ(open(1000, 1).outcome, Outcome::kOk);
+  EXPECT_EQ(hits(), 5);
+}
+
+// More of them than are kept as deadlines of sessions that are no more.
+TEST_F(StateMachineTest, ManyClosedSessionsLeaveTheOthersTheirTime) {
+  const SessionId quick = opened(10);
+  const SessionId slow = opened(1000);
+  for (int i = 0; i < 300; ++i) close(opened(500));
+  EXPECT_EQ(machine_.session_count(), 2u);
+  now_ = 11;
+  EXPECT_EQ(add(quick, 1, 1), kRefused(Reason::kExpired));
+  now_ = 900;
+  EXPECT_EQ(add(slow, 1, 1), kOkValue(1));
+  now_ = 1901;
+  EXPECT_EQ(add(slow, 2, 1), kRefused(Reason::kExpired));
+  EXPECT_EQ(machine_.session_count(), 0u);
 }
 
 TEST_F(StateMachineTest, FirstOutstandingOnlyRises) {
@@ -330,7 +361,8 @@ TEST_F(StateMachineDeathTest, WhatDoesNotDecodeStopsTheNode) {
   };
   dies("", "not exactly one known command");
   dies("\xFF\xFF", "does not decode");
-  dies(std::string_view("\x1A\x00", 2), "does not decode");  // field 3: an unknown kind
+  dies(std::string_view("\x22\x00", 2), "does not decode");  // field 4: an unknown kind
+  dies(std::string_view("\x1A\x00", 2), "close_session lacks fields");
   dies(std::string_view("\x0A\x00", 2), "open_session lacks fields");
   dies(std::string_view("\x12\x00", 2), "increment lacks fields");
   dies(std::string_view("\x0A\x00\x12\x00", 4), "not exactly one known command");

@@ -135,6 +135,14 @@ std::string troubles(const net::Status& status) {
     text += fmt::format("node {}: leads, and no quorum has room: refuses writes until one has\n",
                         status.id());
   }
+  // From four fifths on: there is time yet to look who opens them.
+  if (status.role() == "leader" && 5 * status.sessions() >= 4 * status.sessions_max()) {
+    text += fmt::format("node {}: leads with {} of {} sessions: {}\n", status.id(),
+                        status.sessions(), status.sessions_max(),
+                        status.sessions() < status.sessions_max()
+                            ? "when they are used up, new clients are refused"
+                            : "refuses new clients until some are closed or expire");
+  }
   if (!status.repairing()) return text;
   const std::string until = status.repair_index() == 0
                                 ? "waits for a leader with an intact quorum"

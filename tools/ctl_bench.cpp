@@ -339,7 +339,9 @@ int Bench::run() {
     loop_.turn(deadline);
   }
   if (isatty(STDERR_FILENO) != 0) fmt::print(stderr, "\n");
-  return end(monotonic_now());
+  const int exit = end(monotonic_now());
+  for (Load& load : loads_) load.client->leave();
+  return exit;
 }
 
 int Bench::end(Time now) {

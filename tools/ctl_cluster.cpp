@@ -78,6 +78,13 @@ void CtlClient::start(uint64_t operation_id, Client::Operation operation) {
   client_.start(monotonic_now(), operation_id, std::move(operation));
 }
 
+void CtlClient::leave() {
+  if (client_.open_count() > 0) return;
+  client_.leave_session();
+  collect();
+  network_.flush();
+}
+
 void CtlClient::settle() {
   const Time now = monotonic_now();
   if (now >= client_.deadline()) client_.wake(now);

@@ -59,6 +59,8 @@ class CtlClient final : private ClientNetworkOwner {
   CtlClient(Loop& loop, const Cluster& cluster, const ClientConfig& config, OnDone on_done);
 
   void start(uint64_t operation_id, Client::Operation operation);
+  // At the end, when nothing is open any more: gives the session back, as far as that goes at once.
+  void leave();
   // After every turn of the loop: timeouts, then what is to be sent.
   void settle();
   Time deadline() const { return client_.deadline(); }

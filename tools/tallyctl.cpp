@@ -92,6 +92,7 @@ int operate(const ClusterFlags& flags, const Cluster& cluster, Client::Operation
     loop.turn(client.deadline());
   }
   if (!result) result = {1, Outcome::kNotApplied, Reason::kNone, 0, {}};
+  client.leave();
   const bool refused = result->outcome == Outcome::kNotApplied && client.is_refused_by_most();
   return tell(flags, client, *result, is_get, refused);
 }
