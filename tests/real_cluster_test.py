@@ -270,7 +270,7 @@ def test_a_full_disk_frees_what_it_can():
         flags = (*FAST, "--config", config.name)
         with Cluster(BIN, nodes=1, flags=flags, small_disks=True) as cluster:
             cluster.wait_leader()
-            # Several segments of log, which no snapshot covers: more than what the file system keeps
+            # Several segments of log, which no snapshot covers: more than the file system keeps
             # back for root, who fills it.
             cluster.ctl("bench", "--clients", "8", "--pipeline", "32", "--operations", "70000")
             filler = cluster.disks[1].fill()
