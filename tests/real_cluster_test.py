@@ -559,7 +559,7 @@ def test_wrong_flags_at_the_first_start_are_forgiven():
 
 
 def test_a_burst_of_clients_gets_in():
-    with Cluster(BIN, flags=FAST) as cluster:
+    with Cluster(BIN) as cluster:
         leader = cluster.wait_leader()
         term = cluster.status()[leader - 1]["term"]
         began = time.monotonic()
