@@ -144,7 +144,7 @@ struct Connection::Lookup {
 };
 
 Connection::Connection(Loop& loop, ConnectionOwner& owner, GroupId group, uint64_t tag)
-    : loop_(loop), owner_(owner), group_(group), tag_(tag) {}
+    : loop_(&loop), owner_(owner), group_(group), tag_(tag) {}
 
 Connection::~Connection() { close(); }
 
@@ -188,7 +188,7 @@ bool Connection::try_next_address() {
   while (lookup_ != nullptr && lookup_->next != nullptr) {
     const int fd = begin_to_connect(*std::exchange(lookup_->next, lookup_->next->ai_next));
     if (fd < 0) continue;
-    loop_.forget(fd_, *this);
+    loop_->forget(fd_, *this);
     ::close(fd_);
     begin(fd, EPOLLOUT);
     return true;
@@ -201,7 +201,7 @@ void Connection::begin(int fd, uint32_t events) {
   begun_at_ = monotonic_now();
   connected_ = false;
   events_ = events;
-  loop_.watch(fd_, events_, *this);
+  loop_->watch(fd_, events_, *this);
 }
 
 void Connection::adopt(int fd) {
@@ -214,12 +214,12 @@ void Connection::adopt_stream(int fd) {
   fd_ = fd;
   connected_ = true;
   events_ = EPOLLIN;
-  loop_.watch(fd_, events_, *this);
+  loop_->watch(fd_, events_, *this);
 }
 
 void Connection::close() {
   if (!is_open()) return;
-  loop_.forget(fd_, *this);
+  loop_->forget(fd_, *this);
   ::close(fd_);
   fd_ = -1;
   lookup_ = nullptr;
@@ -228,6 +228,13 @@ void Connection::close() {
   in_.clear();
   out_.clear();
   out_begin_ = 0;
+}
+
+void Connection::move_to(Loop& loop) {
+  CHECK(is_open());
+  loop_->forget(fd_, *this);
+  loop_ = &loop;
+  loop_->watch(fd_, events_, *this);
 }
 
 void Connection::break_off(const std::string& why) {
@@ -253,7 +260,7 @@ void Connection::queue_first(const net::NetMessage& message) {
 void Connection::want(uint32_t events) {
   if (events_ == events) return;
   events_ = events;
-  loop_.rewatch(fd_, events_, *this);
+  loop_->rewatch(fd_, events_, *this);
 }
 
 bool Connection::flush() {

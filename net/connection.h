@@ -47,6 +47,8 @@ class Connection final : private Watcher {
   // ...or any other that is connected, non-blocking, and a stream.
   void adopt_stream(int fd);
   void close();
+  // From now on it is heard in `loop`, which outlives it. REQUIRES: is_open().
+  void move_to(Loop& loop);
   // A longer frame of the other end breaks the connection, before memory is taken for it.
   void set_frame_bytes_max(size_t bytes) { frame_bytes_max_ = bytes; }
   // Reads at most `bytes` in one turn of the loop; looked at each time, so it outlives this.
@@ -81,7 +83,7 @@ class Connection final : private Watcher {
   void break_off(const std::string& why);
   void want(uint32_t events);
 
-  Loop& loop_;
+  Loop* loop_;
   ConnectionOwner& owner_;
   const GroupId group_;
   const uint64_t tag_;

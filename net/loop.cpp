@@ -13,6 +13,7 @@ namespace tally {
 namespace {
 
 constexpr size_t kEventsPerTurn = 512;
+constexpr timespec kNoTime{};
 
 }  // namespace
 
@@ -51,6 +52,11 @@ void Loop::forget(int fd, const Watcher& watcher) {
   for (size_t i = 0; i < ready_count_; ++i) {
     if (events_[i].data.ptr == &watcher) events_[i].data.ptr = nullptr;
   }
+}
+
+bool Loop::has_ready() const {
+  epoll_event event{};
+  return epoll_pwait2(epoll_, &event, 1, &kNoTime, nullptr) > 0;
 }
 
 bool Loop::turn(Time deadline) {

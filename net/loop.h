@@ -29,10 +29,10 @@ class Watcher {
   virtual void on_ready(uint32_t events) = 0;
 };
 
-class Loop {
+class Loop final : private Watcher {
  public:
   Loop();
-  ~Loop();
+  ~Loop() override;
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
@@ -46,8 +46,17 @@ class Loop {
   // Waits until something is ready, or until `deadline`, and tells its watcher. False when nothing
   // was.
   bool turn(Time deadline);
+  // Something is ready now; the next turn() tells it.
+  bool has_ready() const;
+
+  // From now on a turn of this loop is one of `inner`, too, which can also be turned alone: then
+  // what only this one watches is left alone. `inner` outlives this.
+  void nest(Loop& inner) { watch(inner.epoll_, EPOLLIN, inner); }
 
  private:
+  // As the inner one of another.
+  void on_ready(uint32_t /*events*/) override { turn(Time::min()); }
+
   int epoll_ = -1;
   std::vector<epoll_event> events_;  // reused
   size_t ready_count_ = 0;           // of the turn under way

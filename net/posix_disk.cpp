@@ -21,6 +21,8 @@ namespace {
 constexpr size_t kWorkerCount = 2;
 // Larger writes would keep the loop from its heartbeats.
 constexpr size_t kInlineWriteBytesMax = size_t{256} << 10;
+// More is not on the media in no time.
+constexpr size_t kHeldSyncBytesMax = size_t{64} << 10;
 // Idle descriptors beyond this are closed, the first by name.
 constexpr size_t kDescriptorsMax = 16;
 
@@ -204,10 +206,15 @@ void PosixDisk::write(std::string_view file, uint64_t offset, std::span<const st
     const auto known = descriptors_.find(file);
     if (idle && known != descriptors_.end()) {
       // Under the lock, so that no worker closes the descriptor meanwhile.
-      const DiskStatus status = write_at(known->second, offset, data.data(), data.size());
+      done_.push_back({token, write_at(known->second, offset, data.data(), data.size())});
       lock.unlock();
       ++unfinished_count_;
-      written_.push_back({token, status});
+      has_news_ = true;
+      if (small_file_ != file) {
+        small_file_ = file;
+        small_bytes_ = 0;
+      }
+      small_bytes_ += data.size();
       return;
     }
   }
@@ -230,7 +237,31 @@ void PosixDisk::truncate(std::string_view file, uint64_t size, DiskToken token) 
 
 void PosixDisk::sync(std::string_view file, DiskToken token) {
   ++sync_count_;
-  begin({.kind = Kind::kSync, .token = token, .file = std::string(file), .to = {}});
+  const bool small = small_file_ == file && small_bytes_ <= kHeldSyncBytesMax;
+  if (small_file_ == file) small_bytes_ = 0;
+  Call call{.kind = Kind::kSync, .token = token, .file = std::string(file), .to = {}};
+  if (!holds_syncs_ || !small || unfinished_count_ > 0) return begin(std::move(call));
+  call.running = true;
+  ++unfinished_count_;
+  const std::lock_guard lock(mutex_);
+  held_ = &calls_.emplace_back(std::move(call));
+}
+
+void PosixDisk::release_sync() {
+  {
+    const std::lock_guard lock(mutex_);
+    std::exchange(held_, nullptr)->running = false;
+  }
+  work_.notify_one();
+}
+
+bool PosixDisk::sync_here(Baton& baton) {
+  Call& call = *std::exchange(held_, nullptr);
+  DiskStatus status = DiskStatus::kOk;
+  const bool kept = baton.go([&] { status = run(call); });
+  finish(call, status, /*tell=*/!kept);
+  if (kept) has_news_ = true;
+  return kept;
 }
 
 void PosixDisk::rename(std::string_view from, std::string_view to, DiskToken token) {
@@ -255,17 +286,6 @@ void PosixDisk::begin(Call&& call) {
   work_.notify_one();
 }
 
-void PosixDisk::complete(DiskToken token, DiskStatus status) {
-  bool first = false;
-  {
-    const std::lock_guard lock(mutex_);
-    first = done_.empty();
-    done_.push_back({token, status});
-  }
-  const uint64_t one = 1;
-  if (first) CHECK(::write(event_fd_, &one, sizeof(one)) == sizeof(one), "{}", errno_text("write"));
-}
-
 void PosixDisk::on_ready(uint32_t /*events*/) {
   uint64_t count = 0;
   CHECK(::read(event_fd_, &count, sizeof(count)) == sizeof(count) || errno == EAGAIN, "{}",
@@ -279,9 +299,9 @@ bool PosixDisk::deliver() {
     {
       const std::lock_guard lock(mutex_);
       delivering_.swap(done_);
+      told_ = false;
     }
-    delivering_.insert(delivering_.end(), written_.begin(), written_.end());
-    written_.clear();
+    has_news_ = false;
     if (delivering_.empty()) return any;
     any = true;
     unfinished_count_ -= delivering_.size();
@@ -303,16 +323,26 @@ void PosixDisk::work() {
     call->running = true;
     lock.unlock();
     const DiskStatus status = run(*call);
-    const DiskToken token = call->token;
-    lock.lock();
-    call->done = true;
-    while (!calls_.empty() && calls_.front().done) calls_.pop_front();
-    const bool more = !calls_.empty();
-    lock.unlock();
-    complete(token, status);
-    if (more) work_.notify_one();  // what waited behind it
+    finish(*call, status, /*tell=*/true);
     lock.lock();
   }
+}
+
+// What waits behind it may begin only when its completion is in done_, or it could overtake.
+void PosixDisk::finish(Call& call, DiskStatus status, bool tell) {
+  bool more = false;
+  {
+    const std::lock_guard lock(mutex_);
+    done_.push_back({call.token, status});
+    call.done = true;
+    while (!calls_.empty() && calls_.front().done) calls_.pop_front();
+    more = !calls_.empty();
+    tell = tell && !told_;
+    told_ = told_ || tell;
+  }
+  const uint64_t one = 1;
+  if (tell) CHECK(::write(event_fd_, &one, sizeof(one)) == sizeof(one), "{}", errno_text("write"));
+  if (more) work_.notify_one();
 }
 
 // The first that no unfinished call before it holds up. REQUIRES: mutex_ is held.

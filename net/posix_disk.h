@@ -8,6 +8,9 @@
 // copies into the page cache, and costs less than handing it over. It completes at the next
 // deliver().
 //
+// Its sync may be made on the calling thread, too, when that has nothing better to do: see
+// hold_syncs().
+//
 // It refuses to retry anything: an error is reported as it is, once.
 #pragma once
 
@@ -23,6 +26,7 @@
 #include <vector>
 
 #include "core/env.h"
+#include "net/baton.h"
 #include "net/loop.h"
 
 namespace tally {
@@ -68,6 +72,18 @@ class PosixDisk final : public Disk, private Watcher {
   // have written. REQUIRES: not called from a completion.
   bool deliver();
 
+  // From now on the sync of a small write waits for one of the next two calls, if nothing else is
+  // under way. Other syncs begin at once, on a worker.
+  void hold_syncs() { holds_syncs_ = true; }
+  bool has_held_sync() const { return held_ != nullptr; }
+  // On a worker...
+  void release_sync();
+  // ...or here, with `baton`: false when that is lost. The next deliver() tells of it.
+  // REQUIRES: has_held_sync(), baton.may_go().
+  bool sync_here(Baton& baton);
+  // deliver() has something to tell.
+  bool has_news() const { return has_news_; }
+
   // Calls made and not told of yet.
   size_t unfinished_count() const { return unfinished_count_; }
   // fdatasync and fsync calls so far, for metrics.
@@ -104,7 +120,7 @@ class PosixDisk final : public Disk, private Watcher {
   PosixDisk(Loop& loop, std::string directory, int directory_fd);
   void on_ready(uint32_t events) override;
   void begin(Call&& call);
-  void complete(DiskToken token, DiskStatus status);
+  void finish(Call& call, DiskStatus status, bool tell);
   void work();
   Call* next_call();
   DiskStatus run(const Call& call);
@@ -116,7 +132,7 @@ class PosixDisk final : public Disk, private Watcher {
   Loop& loop_;
   const std::string directory_;
   const int directory_fd_;
-  const int event_fd_;  // readable while done_ is not empty
+  const int event_fd_;  // readable when workers have done something
   int lock_fd_ = -1;
   bool locked_elsewhere_ = false;
   DiskClient* client_ = nullptr;
@@ -128,11 +144,16 @@ class PosixDisk final : public Disk, private Watcher {
   // In the order they were made; one that is done leaves when all before it have left. A deque, so
   // that a call stays where it is while a worker runs it.
   std::deque<Call> calls_;
-  std::vector<Done> done_;
+  std::vector<Done> done_;  // in this order for each file
+  bool told_ = false;       // of them, by event_fd_
   bool stopping_ = false;
   std::map<std::string, int, std::less<>> descriptors_;
 
-  std::vector<Done> written_;     // at once, on the loop's thread
+  bool holds_syncs_ = false;
+  Call* held_ = nullptr;          // one of calls_, marked as running
+  std::string small_file_;        // the last one written to at once...
+  size_t small_bytes_ = 0;        // ...and so much since its last sync
+  bool has_news_ = false;         // done on the loop's thread
   std::vector<Done> delivering_;  // reused
   std::vector<std::thread> workers_;
 };

@@ -26,6 +26,10 @@ namespace {
 // How long a first start waits for peers that could say that this node's disk was wiped.
 constexpr Duration kAskPeersMax = std::chrono::seconds(2);
 constexpr Duration kLockWaitMax = std::chrono::seconds(1);
+// How long a leader leaves its clients alone for the sake of larger batches.
+constexpr Duration kGatherMax = std::chrono::microseconds(500);
+// A sync that takes longer must not hold up heartbeats.
+constexpr Duration kSyncPatience = std::chrono::milliseconds(10);
 
 // Of options. Beyond them lies no use, and somewhere an overflow.
 constexpr uint64_t kSegmentBytesMax = uint64_t{4} << 30;
@@ -223,9 +227,10 @@ NodeConfig node_config(const ServerOptions& options, const Identity& identity) {
 }
 
 Server::Server(const ServerOptions& options, Reload reload)
-    : options_(options), reload_(std::move(reload)), log_(options.id) {
+    : options_(options), reload_(std::move(reload)), log_(options.id), baton_(kSyncPatience) {
   const std::string error = options_error(options_);
   CHECK(error.empty(), "{}", error);
+  clients_loop_.nest(loop_);
 }
 
 // The disk's workers use memory of the node and its storage: they end first.
@@ -257,7 +262,8 @@ std::string Server::run() {
     if (!had_past && !known) node_file_.remove();
     return error;
   }
-  while (!stopping_ && failure_.empty()) turn();
+  disk_->hold_syncs();
+  baton_.run([this] { return turn() && !stopping_ && failure_.empty(); });
   if (failure_.empty()) log("info", "stopped");
   return failure_;
 }
@@ -342,7 +348,7 @@ std::string Server::start_transport() {
     config.listen = self->address;
   }
   TransportOwner& owner = *this;
-  transport_ = std::make_unique<Transport>(loop_, config, node_file_, owner);
+  transport_ = std::make_unique<Transport>(loop_, clients_loop_, config, node_file_, owner);
   const std::string error = transport_->start(now());
   if (!error.empty()) return error;
   log("info",
@@ -358,7 +364,7 @@ std::string Server::start_transport() {
 std::string Server::ask_peers() {
   const Time until = now() + kAskPeersMax;
   while (!stopping_ && failure_.empty() && now() < until && !transport_->has_tried_all()) {
-    loop_.turn(std::min(until, transport_->deadline()));
+    clients_loop_.turn(std::min(until, transport_->deadline()));
     transport_->on_time(now());
     transport_->flush();
   }
@@ -394,7 +400,7 @@ std::string Server::start_redis() {
   config.operation_count_max = options_.waiting_count_max;
   config.connection_count_max = options_.redis_connection_count_max;
   RedisOwner& owner = *this;
-  redis_ = std::make_unique<RedisServer>(loop_, config, owner);
+  redis_ = std::make_unique<RedisServer>(clients_loop_, config, owner);
   const std::string error = redis_->start();
   if (error.empty()) log("info", fmt::format("listening for redis address={}", config.listen));
   return error;
@@ -402,32 +408,74 @@ std::string Server::start_redis() {
 
 // ---- One turn ----
 
-void Server::turn() {
-  const Time redis_deadline = redis_ == nullptr ? kNever : redis_->deadline();
-  const bool any = loop_.turn(std::min({node_deadline_, transport_->deadline(), redis_deadline}));
+// False when the other thread has taken over.
+bool Server::turn() {
+  bool any = wait();
+  any |= disk_->deliver();
   const Time at = now();
   if (at >= transport_->deadline()) transport_->on_time(at);
-  if (any || at >= node_deadline_ || at >= redis_deadline) {
-    if (redis_ != nullptr) {
-      redis_->on_time(at);
-      redis_->submit(at);
-    }
-    node_->wake();
-    // What it wrote at once is in the page cache by now: its sync begins in this turn.
-    disk_->deliver();
-    if (!node_->running()) {
-      failure_ = fmt::format("the node stops: {}", node_->message());
-      return;
-    }
-    const std::string error = after_step();
+  const Time redis_deadline = redis_ == nullptr ? kNever : redis_->deadline();
+  if (any || at >= std::min(node_deadline_, redis_deadline)) {
+    const std::string error = step(at);
     if (failure_.empty()) failure_ = error;
-    if (!failure_.empty()) return;
-    if (redis_ != nullptr) redis_->after_step(at);
-    if (handing_over_ && node_->raft().transfer_to() == kNoNode) stopping_ = true;
+    if (!failure_.empty()) return true;
   }
   transport_->flush();
   if (redis_ != nullptr) redis_->flush(at);
   if (metrics_.expects_flush()) metrics_.on_flushed(now());
+  gather();
+  return sync();
+}
+
+// After each batch a leader leaves clients alone until it is committed, or for a moment: what they
+// ask meanwhile is then found at once, and is one batch for one sync on each node.
+void Server::gather() {
+  const Raft& raft = node_->raft();
+  const LogIndex last = raft.log().last_index();
+  if (!raft.is_leader() || raft.commit_index() == last) {
+    gather_until_ = Time::min();
+  } else if (std::exchange(gathered_index_, last) != last) {
+    gather_until_ = now() + kGatherMax;
+  }
+}
+
+Loop& Server::attended() { return now() < gather_until_ ? loop_ : clients_loop_; }
+
+bool Server::wait() {
+  Time deadline = std::min(node_deadline_, transport_->deadline());
+  if (disk_->has_news()) deadline = Time::min();
+  Loop& loop = attended();
+  if (&loop == &loop_) {
+    deadline = std::min(deadline, gather_until_);
+  } else if (redis_ != nullptr) {
+    deadline = std::min(deadline, redis_->deadline());
+  }
+  return loop.turn(deadline);
+}
+
+std::string Server::step(Time at) {
+  if (redis_ != nullptr) {
+    redis_->on_time(at);
+    redis_->submit(at);
+  }
+  node_->wake();
+  // What it wrote at once is in the page cache by now: its sync can begin.
+  disk_->deliver();
+  if (!node_->running()) return fmt::format("the node stops: {}", node_->message());
+  const std::string error = after_step();
+  if (!error.empty()) return error;
+  if (redis_ != nullptr) redis_->after_step(at);
+  if (handing_over_ && node_->raft().transfer_to() == kNoNode) stopping_ = true;
+  return {};
+}
+
+// With nothing else to do, this thread makes the sync itself: two switches of threads less. When
+// the disk takes long, the other one goes on with the loop.
+bool Server::sync() {
+  if (!disk_->has_held_sync()) return true;
+  if (baton_.may_go() && !attended().has_ready()) return disk_->sync_here(baton_);
+  disk_->release_sync();
+  return true;
 }
 
 // Before anything of this step leaves.

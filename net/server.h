@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/node.h"
+#include "net/baton.h"
 #include "net/http.h"
 #include "net/logger.h"
 #include "net/loop.h"
@@ -113,7 +114,12 @@ class Server final : private Clock,
   std::string ask_peers();
   std::string start_node();
   std::string start_redis();
-  void turn();
+  bool turn();
+  void gather();
+  Loop& attended();
+  bool wait();
+  std::string step(Time at);
+  bool sync();
   std::string after_step();
   void describe();
   void log(std::string_view level, std::string_view text) { log_.line(level, text); }
@@ -123,7 +129,9 @@ class Server final : private Clock,
   const Reload reload_;
   const Time started_at_ = monotonic_now();
   Logger log_;
-  Loop loop_;
+  Loop loop_;          // the other nodes, the disk, signals, metrics
+  Loop clients_loop_;  // clients, and loop_ in it
+  Baton baton_;
   int signal_fd_ = -1;
   bool handing_over_ = false;  // stops once it leads no longer
   bool stopping_ = false;
@@ -138,6 +146,8 @@ class Server final : private Clock,
   std::unique_ptr<Wal> wal_;
   std::unique_ptr<Node> node_;
   Time node_deadline_ = kNever;
+  Time gather_until_;                   // clients are left alone
+  LogIndex gathered_index_;             // the end of the batch for whose sake
   std::unique_ptr<RedisServer> redis_;  // null: not wanted, or not yet
   Metrics metrics_;
   std::unique_ptr<HttpServer> http_;

@@ -93,9 +93,10 @@ std::string label_error(std::string_view what, std::string_view label) {
   return {};
 }
 
-Transport::Transport(Loop& loop, const TransportConfig& config, NodeFile& node_file,
-                     TransportOwner& owner)
+Transport::Transport(Loop& loop, Loop& clients_loop, const TransportConfig& config,
+                     NodeFile& node_file, TransportOwner& owner)
     : loop_(loop),
+      clients_loop_(clients_loop),
       config_(config),
       group_{config.identity.cluster_id, config.identity.group_id},
       node_file_(node_file),
@@ -519,6 +520,7 @@ void Transport::on_hello(Inbound& inbound, const net::Hello& hello) {
     if (inbound.peer == kNoNode) {
       count_clients(client_count_ + 1);
       inbound.connection->limit_reads(client_read_bytes_);
+      inbound.connection->move_to(clients_loop_);
     } else {
       may_be_known_ = true;
       inbound.connection->set_frame_bytes_max(kFrameBytesMax);

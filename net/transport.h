@@ -73,7 +73,9 @@ class TransportOwner {
 class Transport final : public Network, private ConnectionOwner, private Watcher {
  public:
   // All outlive it.
-  Transport(Loop& loop, const TransportConfig& config, NodeFile& node_file, TransportOwner& owner);
+  // Clients are heard in a loop of their own once they have said who they are.
+  Transport(Loop& loop, Loop& clients_loop, const TransportConfig& config, NodeFile& node_file,
+            TransportOwner& owner);
   ~Transport() override;
 
   // Begins to listen and to connect. Empty, or what is wrong.
@@ -157,6 +159,7 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   Link& link_of(const Connection& connection);
 
   Loop& loop_;
+  Loop& clients_loop_;
   const TransportConfig config_;
   const GroupId group_;
   std::vector<uint64_t> voters_;  // ids of all members, ascending

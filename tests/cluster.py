@@ -153,8 +153,7 @@ class Cluster:
         if process is None:
             return False
         if process.poll() is None:
-            os.kill(process.pid, signal.SIGCONT)
-            process.kill()
+            process.kill()  # not a step more, if it is paused
         process.wait()
         return True
 
@@ -180,6 +179,12 @@ class Cluster:
             writes, names = forget(self.home / f"unsynced{node}", self.data(node), seed + node)
             touched += writes + names
         return touched
+
+    def hang_disk(self, node):
+        (self.home / f"unsynced{node}.hang").touch()
+
+    def free_disk(self, node):
+        (self.home / f"unsynced{node}.hang").unlink()
 
     def stop(self, node):
         process = self.processes.pop(node)

@@ -765,6 +765,42 @@ def test_the_power_loss_layer_bites():
     raise Failure("nothing is lost without syncs: the layer does not work")
 
 
+def test_a_hung_disk_holds_up_nobody():
+    """Syncs are made on the loop's thread; when one does not end, the node goes on without it: it
+    hands over, answers, and passes on what its clients ask."""
+    if "TALLY_POWER_LOSS" not in os.environ:
+        return
+    with Cluster(BIN, forgetful=os.environ["TALLY_POWER_LOSS"], redis=True) as cluster:
+        leader = cluster.wait_leader()
+        cluster.ctl("inc", "hits", "20")
+        client = socket.create_connection(("127.0.0.1", cluster.redis_ports[leader]), timeout=10)
+        cluster.hang_disk(leader)
+        begun = time.monotonic()
+        client.sendall(b"INCR other\r\n")  # its sync does not end
+        successor = None
+        while successor in (None, leader):
+            expect(time.monotonic() - begun < 8, "nobody takes over from a leader with a hung disk")
+            asked = time.monotonic()
+            roles = {each["id"]: each["role"] for each in cluster.status()}
+            expect(roles[leader] != "unreachable", "a node whose disk hangs does not answer")
+            expect(time.monotonic() - asked < 2, "a node whose disk hangs answers late")
+            successor = next((node for node, role in roles.items() if role == "leader"), None)
+        taken_over = time.monotonic() - begun
+        answer = client.recv(1000)
+        expect(answer[:1] in b":-", f"the client of the hung node hears {answer}")
+        expect(cluster.ctl("inc", "hits").stdout == "21\n", "what was acknowledged")
+        # Through the hung node, which needs its own disk for nothing of this.
+        begun = time.monotonic()
+        client.sendall(b"INCR hits\r\n")
+        expect(client.recv(1000) == b":22\r\n", "the hung node does not pass on")
+        passed_on = time.monotonic() - begun
+        expect(passed_on < 3, f"the hung node answers after {passed_on:.1f} s")
+        print(f"taken over after {taken_over:.1f} s, passed on in {passed_on * 1000:.0f} ms")
+        cluster.free_disk(leader)
+        cluster.wait_equal()
+        expect(cluster.ctl("inc", "hits").stdout == "23\n", "all that was acknowledged")
+
+
 def test_short_chaos():
     done = subprocess.run(
         [sys.executable, "-B", pathlib.Path(__file__).with_name("chaos.py"), BIN, "--rounds", "1",

@@ -6,13 +6,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/check.h"
+#include "net/baton.h"
 #include "net/loop.h"
 #include "net/node_file.h"
 #include "net/posix_disk.h"
@@ -80,6 +83,34 @@ class PosixWorld final : public World {
   std::unique_ptr<PosixDisk> disk_;
 };
 
+// As in the server: syncs of small writes are made on the loop's thread when that can be left.
+class HeldWorld final : public World {
+ public:
+  HeldWorld() {
+    std::string error;
+    disk_ = PosixDisk::open(loop_, directory_.path() + "/data", error);
+    CHECK(disk_ != nullptr, "{}", error);
+    disk_->hold_syncs();
+  }
+  Disk& disk() override { return *disk_; }
+  void run() override {
+    Baton baton(std::chrono::seconds(10));
+    baton.run([&] {
+      if (disk_->has_held_sync()) {
+        while (!baton.may_go()) std::this_thread::yield();
+        EXPECT_TRUE(disk_->sync_here(baton));
+      }
+      if (!disk_->deliver() && disk_->unfinished_count() > 0) loop_.turn(kNever);
+      return disk_->unfinished_count() > 0;
+    });
+  }
+
+ private:
+  TemporaryDirectory directory_;
+  Loop loop_;
+  std::unique_ptr<PosixDisk> disk_;
+};
+
 template <class AnyWorld>
 class DiskConformance : public testing::Test, public DiskClient {
  protected:
@@ -123,7 +154,7 @@ class DiskConformance : public testing::Test, public DiskClient {
   std::vector<std::pair<DiskToken, DiskStatus>> done_;
 };
 
-using Worlds = testing::Types<SimWorld, PosixWorld>;
+using Worlds = testing::Types<SimWorld, PosixWorld, HeldWorld>;
 TYPED_TEST_SUITE(DiskConformance, Worlds);
 
 TYPED_TEST(DiskConformance, AFileIsCreatedWrittenReadAndMeasured) {
@@ -286,6 +317,86 @@ TYPED_TEST(DiskConformance, TheLogLives) {
 
 // ---- Clock
 
+// A sync may only be held when it is short, and nobody else waits for the disk.
+TEST(PosixDisk, HoldsTheSyncOfWhatIsSmallAndAlone) {
+  const TemporaryDirectory directory;
+  Loop loop;
+  std::string error;
+  const auto disk = PosixDisk::open(loop, directory.path() + "/data", error);
+  ASSERT_NE(disk, nullptr) << error;
+  const auto finish = [&] {
+    while (disk->unfinished_count() > 0) {
+      if (!disk->deliver()) loop.turn(kNever);
+    }
+  };
+  const auto write = [&](std::string_view file, size_t bytes) {
+    const std::string data(bytes, 'x');
+    disk->write(file, 0, std::as_bytes(std::span(data.data(), data.size())), 1);
+    finish();
+  };
+  disk->create("a", 1);
+  disk->create("b", 1);
+  finish();
+  write("a", 100);
+  disk->sync("a", 1);
+  EXPECT_FALSE(disk->has_held_sync()) << "nobody asked for it";
+  finish();
+
+  disk->hold_syncs();
+  write("a", 100);
+  disk->sync("a", 1);
+  EXPECT_TRUE(disk->has_held_sync());
+  EXPECT_FALSE(disk->deliver());
+  disk->release_sync();
+  EXPECT_FALSE(disk->has_held_sync());
+  finish();
+
+  for (int i = 0; i < 3; ++i) write("a", 30'000);
+  disk->sync("a", 1);
+  EXPECT_FALSE(disk->has_held_sync()) << "90 kB since the last one";
+  finish();
+
+  write("a", 100);
+  disk->sync("b", 1);
+  EXPECT_FALSE(disk->has_held_sync()) << "nothing known of b";
+  disk->sync("a", 1);
+  EXPECT_FALSE(disk->has_held_sync()) << "b's is under way";
+  finish();
+  EXPECT_EQ(disk->sync_count(), 5U);
+}
+
+TEST(Loop, TurnsTheOneNestedInItToo) {
+  struct Counter final : Watcher {
+    void on_ready(uint32_t) override { ++count; }
+    int count = 0;
+  };
+  Loop outer;
+  Loop inner;
+  outer.nest(inner);
+  int ends[2][2];
+  Counter counters[2];
+  for (auto& pair : ends) ASSERT_EQ(pipe(pair), 0);
+  outer.watch(ends[0][0], EPOLLIN, counters[0]);
+  inner.watch(ends[1][0], EPOLLIN, counters[1]);
+  EXPECT_FALSE(outer.has_ready());
+  EXPECT_FALSE(outer.turn(Time::min()));
+  ASSERT_EQ(write(ends[0][1], "x", 1), 1);
+  EXPECT_TRUE(outer.has_ready());
+  EXPECT_FALSE(inner.has_ready());
+  EXPECT_FALSE(inner.turn(Time::min()));
+  ASSERT_EQ(write(ends[1][1], "x", 1), 1);
+  EXPECT_TRUE(inner.turn(Time::min()));
+  EXPECT_EQ(counters[0].count, 0);
+  EXPECT_EQ(counters[1].count, 1);
+  EXPECT_TRUE(outer.turn(Time::min()));
+  EXPECT_EQ(counters[0].count, 1);
+  EXPECT_EQ(counters[1].count, 2);
+  for (auto& pair : ends) {
+    close(pair[0]);
+    close(pair[1]);
+  }
+}
+
 TEST(RealClock, NeverGoesBackAndWakesInTime) {
   Loop loop;
   const Time begin = monotonic_now();
@@ -322,7 +433,7 @@ struct RealNode {
     config.identity = {name_id("tally"), name_id("counter"), NodeId(id), directory_id};
     config.members = members;
     config.listen = members[id - 1].address;
-    transport = std::make_unique<Transport>(loop, config, file, owner);
+    transport = std::make_unique<Transport>(loop, loop, config, file, owner);
     error = transport->start(monotonic_now());
   }
 

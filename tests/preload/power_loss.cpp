@@ -6,6 +6,8 @@
 // TALLY_POWER_LOSS_LIES  when set, syncs do nothing and say that all is well, as in a program that
 //                        does not sync
 //
+// While there is a file of the log's name and ".hang", syncs do not end: the disk hangs.
+//
 // One note a line, the bytes that were there behind it. A killed process loses nothing, so that the
 // next one goes on with the same file; numbers of notes count from its own first one:
 //   P                            a process begins
@@ -104,8 +106,16 @@ int open_noted(int directory, const char* path, int flags, unsigned mode) {
   return fd;
 }
 
+void wait_while_the_disk_hangs() {
+  const char* path = std::getenv("TALLY_POWER_LOSS_LOG");
+  if (path == nullptr) return;
+  const std::string sign = std::string(path) + ".hang";
+  while (access(sign.c_str(), F_OK) == 0) usleep(5000);
+}
+
 int synced(int fd, const char* function) {
   if (lies()) return 0;
+  wait_while_the_disk_hangs();
   unsigned long covered = 0;
   {
     const std::lock_guard lock(mutex);
