@@ -179,6 +179,59 @@ std::vector<Fault> draw_plan(uint64_t seed, const Params& params) {
   }
 }
 
+bool is_certain(const Fault& fault, const Params& params) {
+  const bool by_role = std::any_of(fault.target().begin(), fault.target().end(),
+                                   [](const Target& target) { return target.has_role(); });
+  // At time 0 nothing runs yet, and so nobody holds a role.
+  const bool runs = fault.trigger().at_ms() > 0;
+  if (by_role && !runs) return false;
+  switch (fault.kind()) {
+    case PARTITION:
+    case ISOLATE_LEADER:
+    case ONE_WAY:
+    case FLAP:
+    case SLOW_LINK:
+    case RESET_LINKS: return params.nodes() > 1;
+    case RING: return params.nodes() > 3;
+    // There must be somebody on both sides of it.
+    case BRIDGE: return fault.peer_size() > 0 && fault.peer_size() < params.nodes() - 1;
+    case PAUSE: return runs;
+    case CRASH:
+    case CRASH_ALL:
+    case KILL:
+    case CLOCK_JUMP:
+    case SLOW_DISK:
+    case DISK_STALL:
+    case DISK_FULL: return true;
+    // There may be nothing to damage; but the node goes down for it.
+    case BIT_ROT:
+    case MISDIRECTED_WRITE:
+    case READ_ERROR:
+    case WIPE: return params.nodes() > 2 && takes_down(fault);
+    // These wait for a call that may not come, or for another leader than the one there is.
+    case CRASH_POINT:
+    case SYNC_FAILS:
+    case MESSAGES:
+    case TRANSFER: return false;
+  }
+  return false;
+}
+
+void make_certain(uint64_t seed, const Params& params, std::vector<Fault>& plan) {
+  const auto certain = [&](const Fault& fault) { return is_certain(fault, params); };
+  if (plan.empty() || std::any_of(plan.begin(), plan.end(), certain)) return;
+  const Fault drawn = plan.back();
+  Fault& crash = plan.back();
+  crash.Clear();
+  crash.set_id(drawn.id());
+  *crash.mutable_trigger() = drawn.trigger();
+  crash.set_duration_ms(drawn.duration_ms());
+  crash.set_kind(CRASH);
+  const auto entry = static_cast<uint64_t>(drawn.id());
+  crash.add_target()->set_node(
+      Drawer(seed, params).between(entry, Aspect::kTarget, 1, params.nodes()));
+}
+
 std::vector<int64_t> draw_core(uint64_t seed, const Params& params) {
   // Those with the smallest draws.
   std::vector<std::pair<uint64_t, int64_t>> drawn;

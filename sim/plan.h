@@ -16,6 +16,14 @@ namespace tally::sim {
 // its own number, so leaving one out changes no other.
 std::vector<Fault> draw_plan(uint64_t seed, const Params& params);
 
+// True: it strikes whatever the nodes do, unless another fault has struck before it (and left it
+// nothing to act on). So a plan with one of these never comes to nothing. REQUIRES: it has a time.
+bool is_certain(const Fault& fault, const Params& params);
+
+// Makes the last entry a crash of a node when no entry is certain: a plan that may come to nothing
+// proves nothing. Whatever the weights say; an empty plan stays empty.
+void make_certain(uint64_t seed, const Params& params, std::vector<Fault>& plan);
+
 // No time in a plan is longer: beyond the end of any run, and far from what 64 bits hold in ns.
 inline constexpr int64_t kPlanMsMax = 1'000'000'000;
 

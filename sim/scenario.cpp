@@ -283,6 +283,7 @@ std::string make_run_spec(const Scenario& scenario, uint64_t seed,
     return error;
   }
   spec.plan = draw_plan(seed, spec.params);
+  if (scenario.swarm()) make_certain(seed, spec.params, spec.plan);
   std::vector<int> places(spec.plan.size(), 0);  // which fault of the scenario each one is from
   PlanError wrong;
   for (int place = 0; place < scenario.fault_size(); ++place) {

@@ -169,6 +169,64 @@ TEST(Plan, AFaultIsDrawnByItsOwnNumber) {
   }
 }
 
+TEST(Plan, TheSwarmsHaveAFaultThatIsCertainToStrike) {
+  for (uint64_t seed = 1; seed <= effort(5000); ++seed) {
+    const RunSpec spec = swarm(seed);
+    const bool certain = std::any_of(spec.plan.begin(), spec.plan.end(), [&](const Fault& fault) {
+      return is_certain(fault, spec.params);
+    });
+    EXPECT_TRUE(certain) << "seed " << seed;
+  }
+}
+
+TEST(Plan, WhatIsCertainStrikesAlone) {
+  std::vector<size_t> tried(FaultKind_MAX + 1);
+  for (uint64_t seed = 1; seed <= effort(4000); ++seed) {
+    RunSpec spec = swarm(seed, {"workload.clients=0", "network.replay_ppm=0"});
+    for (const Fault& fault : spec.plan) {
+      if (!is_certain(fault, spec.params) || tried[fault.kind()] >= effort(20)) continue;
+      ++tried[fault.kind()];
+      RunSpec alone = spec;
+      alone.plan = {fault};
+      alone.params.set_duration_ms(fault.trigger().at_ms() + 1);
+      EXPECT_EQ(run(alone).faults_fired[fault.kind()], 1u)
+          << "seed " << seed << ": " << fault_text(fault);
+    }
+  }
+  for (const FaultKind kind : {PARTITION, BRIDGE, RING, CRASH, PAUSE, DISK_FULL, WIPE, BIT_ROT}) {
+    EXPECT_GT(tried[kind], 0u) << fault_name(kind);
+  }
+}
+
+TEST(Plan, OfTransfersThatComeToNothingEndsInACrash) {
+  // Of this seed: three transfers to who leads by then.
+  RunSpec spec = swarm(308713);
+  ASSERT_EQ(spec.plan.size(), 3u);
+  EXPECT_EQ(spec.plan[0].kind(), TRANSFER);
+  EXPECT_EQ(spec.plan[1].kind(), TRANSFER);
+  EXPECT_EQ(spec.plan[2].kind(), CRASH);
+  expect_ok(run(spec));
+  spec.plan.pop_back();
+  EXPECT_EQ(run(spec).verdict, RunVerdict::kVacuous);
+}
+
+TEST(Plan, WithACertainFaultStaysAsItWasDrawn) {
+  for (uint64_t seed = 1; seed <= effort(1000); ++seed) {
+    const Params params = draw_params(seed);
+    const std::vector<Fault> drawn = draw_plan(seed, params);
+    std::vector<Fault> plan = drawn;
+    make_certain(seed, params, plan);
+    ASSERT_EQ(plan.size(), drawn.size());
+    size_t changed = 0;
+    bool certain = false;
+    for (size_t i = 0; i < plan.size(); ++i) {
+      changed += plan[i].SerializeAsString() != drawn[i].SerializeAsString();
+      certain |= is_certain(drawn[i], params);
+    }
+    EXPECT_EQ(changed, certain ? 0u : 1u) << "seed " << seed;
+  }
+}
+
 TEST(Plan, AParameterIsDrawnByItsOwnName) {
   const RunSpec plain = swarm(9);
   const RunSpec changed = swarm(9, {"nodes=3", "network.loss_ppm=77"});
