@@ -63,6 +63,10 @@ std::string ClientNetwork::describe(NodeId node) const {
   return "connected, but not greeted as by a Tally node: it is paused, or another program's port";
 }
 
+bool ClientNetwork::is_refused_by(NodeId node) const {
+  return !accepted_ && links_[index_of(node)].refused;
+}
+
 size_t ClientNetwork::refusal_count() const {
   if (accepted_) return 0;
   return static_cast<size_t>(

@@ -44,8 +44,10 @@ class ClientNetwork final : private ConnectionOwner {
 
   // How the present connection to a node stands, for people: empty when the node has greeted.
   std::string describe(NodeId node) const;
-  // How many nodes refused their last handshake for a reason that stays: another cluster, group,
-  // release or node. 0 when any node has ever accepted one.
+  // It refused its last handshake for a reason that stays: another cluster, group, release or node.
+  // False for all nodes when any has ever accepted one.
+  bool is_refused_by(NodeId node) const;
+  // How many nodes did.
   size_t refusal_count() const;
 
  private:

@@ -160,6 +160,12 @@ std::string Dump::describe(size_t at, const RecordView& record) {
   BatchHeader batch;
   HardState hard_state;
   EntryMark base;
+  const uint64_t version = segment_format_version(record);
+  if (version != 0 && version != kLogFormatVersion) {
+    blame(fmt::format("log format {}, this program reads {}: dump it by the release that wrote it",
+                      version, kLogFormatVersion));
+    return fmt::format("segment {:x}", record.index);
+  }
   if (to_segment_header(record, segment)) return describe_segment(at, segment);
   if (to_batch_header(record, batch)) return describe_batch(at, batch);
   if (to_hard_state(record, hard_state)) return "hard state: " + hard_state_text(hard_state);

@@ -1,6 +1,7 @@
 // dump_file: each kind of record has its line, damage is marked, and any bytes at all are taken.
 #include "storage/dump.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -112,6 +113,39 @@ TEST(Dump, MarksWhatStandsInTheWrongPlace) {
   EXPECT_EQ(dump("snapshot-0000000000000002", std::string(16, '\0'), &wrong),
             "!!      0  16 zeros where a record should be\n"
             "!!     16  the file ends here, without the snapshot's end\n");
+}
+
+TEST(Dump, NamesAFormatThatItDoesNotKnow) {
+  // As a later release may write it: with a header that is longer.
+  std::string payload(200, '\0');
+  payload[0] = static_cast<char>(kLogFormatVersion + 1);
+  std::string bytes;
+  append_record(
+      {.type = RecordType::kSegment, .index = 1, .term = 0, .log_time_ns = 0, .payload = payload},
+      bytes);
+  bytes.resize(1024);
+  size_t wrong = 0;
+  const std::string text = dump("wal-0000000000000001", bytes, &wrong);
+  const std::string expected = fmt::format(
+      "!!      0  segment 1: log format {}, this program reads {}: ", kLogFormatVersion + 1,
+      kLogFormatVersion);
+  EXPECT_EQ(text.find(expected), 0u) << text;
+  EXPECT_EQ(wrong, 1u) << text;
+
+  std::string newer = snapshot();
+  RecordView header;
+  size_t consumed = 0;
+  ASSERT_EQ(read_record(newer, header, consumed), RecordStatus::kOk);
+  std::string words(header.payload);
+  words[0] = static_cast<char>(kSnapshotFormatVersion + 1);
+  header.payload = words;
+  std::string moved;
+  append_record(header, moved);
+  const std::string told = dump("snapshot-0000000000000001", moved + newer.substr(consumed));
+  EXPECT_NE(told.find(fmt::format("snapshot format {}, this program reads {}",
+                                  kSnapshotFormatVersion + 1, kSnapshotFormatVersion)),
+            std::string::npos)
+      << told;
 }
 
 TEST(Dump, MarksAFileThatWasCut) {

@@ -111,6 +111,18 @@ const net::Status* find_leader(const std::vector<NodeAnswer>& answers) {
   return leader;
 }
 
+// Why no leader is known, and the exit code for it.
+struct NoLeader {
+  std::string text;
+  int exit = kExitNotApplied;
+};
+
+NoLeader why_no_leader(const std::vector<NodeAnswer>& answers) {
+  const std::string refused = refusals(answers);
+  if (!refused.empty()) return {refused, kExitUsage};
+  return {"no node that answers leads; tallyctl status tells more", kExitNotApplied};
+}
+
 // How the leader feeds this node, or that it hears nothing of it; "-" for itself, and when nobody
 // leads.
 std::string replication_of(NodeId node, const net::Status* leader) {
@@ -209,9 +221,9 @@ void print_shot(const ClusterFlags& flags, const Shot& shot) {
              shot.node.value());
 }
 
-std::vector<Shot> find_what_is_new(const Cluster& cluster, Duration timeout) {
+std::vector<Shot> find_what_is_new(const std::vector<NodeAnswer>& answers) {
   std::vector<Shot> shots;
-  for (const NodeAnswer& answer : ask_status(cluster, timeout)) {
+  for (const NodeAnswer& answer : answers) {
     Shot& shot = shots.emplace_back();
     const net::Status& status = answer.message.status();
     shot.node = answer.id;
@@ -255,7 +267,7 @@ int status_command(const ClusterFlags& flags, const Cluster& cluster) {
   } else {
     print_table(answers);
   }
-  return find_leader(answers) != nullptr ? kExitDone : kExitNotApplied;
+  return find_leader(answers) != nullptr ? kExitDone : why_no_leader(answers).exit;
 }
 
 int watch_command(const ClusterFlags& flags, const Cluster& cluster) {
@@ -271,8 +283,9 @@ int members_command(const ClusterFlags& flags, const Cluster& cluster) {
   const auto answers = ask_status(cluster, std::min(timeout_of(flags), kStatusTimeout));
   const net::Status* leader = find_leader(answers);
   if (leader == nullptr) {
-    fmt::print(stderr, "tallyctl: no node that answers leads; tallyctl status tells more\n");
-    return kExitNotApplied;
+    const NoLeader why = why_no_leader(answers);
+    fmt::print(stderr, "tallyctl: {}\n", why.text);
+    return why.exit;
   }
   struct Member {
     uint64_t id;
@@ -304,8 +317,8 @@ int members_command(const ClusterFlags& flags, const Cluster& cluster) {
 
 int snapshot_command(const ClusterFlags& flags, const Cluster& cluster) {
   const Time until = monotonic_now() + timeout_of(flags);
-  std::vector<Shot> shots =
-      find_what_is_new(cluster, std::min(timeout_of(flags) / 2, kStatusTimeout));
+  const auto before = ask_status(cluster, std::min(timeout_of(flags) / 2, kStatusTimeout));
+  std::vector<Shot> shots = find_what_is_new(before);
   net::NetMessage question;
   question.mutable_snapshot();
   Cluster rest = undecided(cluster, shots);
@@ -326,7 +339,7 @@ int snapshot_command(const ClusterFlags& flags, const Cluster& cluster) {
     }
     sleep_for(std::min(left_until(until), kPollInterval));
   }
-  int exit = kExitDone;
+  int exit = refusals(before).empty() ? kExitDone : kExitUsage;
   for (Shot& shot : shots) {
     if (shot.outcome.empty()) {
       shot.outcome = "unknown";
@@ -334,6 +347,7 @@ int snapshot_command(const ClusterFlags& flags, const Cluster& cluster) {
           fmt::format("asked for a snapshot, none newer than {} came in time", shot.snapshot_index);
     }
     print_shot(flags, shot);
+    if (exit == kExitUsage) continue;
     if (shot.outcome == "not_applied") exit = std::max(exit, kExitNotApplied);
     if (shot.outcome == "unknown") exit = std::max(exit, kExitUnknown);
   }
@@ -355,13 +369,13 @@ int transferred(const ClusterFlags& flags, const net::Status& leader, bool as_as
 }
 
 int not_transferred(const ClusterFlags& flags, std::optional<uint64_t> node,
-                    const std::string& reason) {
+                    const std::string& reason, int exit = kExitNotApplied) {
   if (flags.json) {
     fmt::print("{{\"outcome\":\"not_applied\",\"value\":null,\"reason\":{},\"node\":{}}}\n",
                json_text(reason), node ? std::to_string(*node) : "null");
   }
   fmt::print(stderr, "tallyctl: {}\n", reason);
-  return kExitNotApplied;
+  return exit;
 }
 
 }  // namespace
@@ -371,7 +385,8 @@ int transfer_command(const ClusterFlags& flags, const Cluster& cluster, uint64_t
   const auto before = ask_status(cluster, std::min(timeout_of(flags) / 2, kStatusTimeout));
   const net::Status* leader = find_leader(before);
   if (leader == nullptr) {
-    return not_transferred(flags, {}, "no node that answers leads; tallyctl status tells more");
+    const NoLeader why = why_no_leader(before);
+    return not_transferred(flags, {}, why.text, why.exit);
   }
   if (leader->id() == to) return transferred(flags, *leader, true, "leads already");
   net::NetMessage question;

@@ -1,5 +1,5 @@
 // tallyctl's verbs about nodes: status, watch, members, snapshot, transfer. Each ends within
-// --timeout-ms, and returns the exit code.
+// --timeout-ms, and returns the exit code; 2 when no node takes such a client (refusals()).
 #pragma once
 
 #include <cstdint>

@@ -158,7 +158,7 @@ class Asker final : public ClientNetworkOwner {
  public:
   explicit Asker(const Cluster& cluster) {
     for (const PeerAddress& node : cluster.nodes)
-      answers.push_back({node.id, node.address, {}, {}});
+      answers.push_back({.id = node.id, .address = node.address, .message = {}, .error = {}});
   }
 
   void on_response(NodeId from, const ValueResponse& response) override {
@@ -216,12 +216,25 @@ std::vector<NodeAnswer> ask_nodes(const Cluster& cluster, const net::NetMessage&
     network.flush();
   }
   for (NodeAnswer& answer : asker.answers) {
+    answer.refused = network.is_refused_by(answer.id);
     const bool silent = answer.message.message_case() == net::NetMessage::MESSAGE_NOT_SET;
     if (!silent || !answer.error.empty()) continue;
     answer.error = network.describe(answer.id);
     if (answer.error.empty()) answer.error = "no answer in time";
   }
   return std::move(asker.answers);
+}
+
+std::string refusals(const std::vector<NodeAnswer>& answers) {
+  std::string text;
+  size_t count = 0;
+  for (const NodeAnswer& answer : answers) {
+    if (!answer.refused) continue;
+    ++count;
+    text += fmt::format("{}node {} at {}: {}", text.empty() ? "no node takes this client: " : "; ",
+                        answer.id.value(), answer.address, answer.error);
+  }
+  return count > answers.size() / 2 ? text : std::string();
 }
 
 }  // namespace tally::tools

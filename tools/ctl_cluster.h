@@ -106,9 +106,14 @@ struct NodeAnswer {
   std::string address;
   net::NetMessage message;
   std::string error;
+  bool refused = false;  // it takes no such client, and neither does any other node
 };
 std::vector<NodeAnswer> ask_nodes(const Cluster& cluster, const net::NetMessage& question,
                                   Duration timeout,
                                   const std::function<bool(const NodeAnswer&)>& enough = {});
+
+// When most nodes refuse such a client and none takes it, which is a usage error (as of inc and
+// get): who refuses it, and why. Else empty.
+std::string refusals(const std::vector<NodeAnswer>& answers);
 
 }  // namespace tally::tools
