@@ -214,20 +214,33 @@ std::vector<Story::Line> without_repeats(const std::vector<Story::Line>& lines) 
   return kept;
 }
 
-// The last so many lines, and the landmarks before them; 0: all.
+// Which of the lines before `end` are told all the same: what the violation names, and of the
+// faults and elections the last few.
+std::vector<bool> told_landmarks(const std::vector<Named>& named,
+                                 const std::vector<Story::Line>& lines, size_t end) {
+  constexpr size_t kLandmarksMax = 20;
+  std::vector<bool> told(end);
+  size_t count = 0;
+  for (size_t i = end; i-- > 0;) {
+    if (!is_landmark(named, lines[i])) continue;
+    told[i] = is_named(named, lines[i]) || ++count <= kLandmarksMax;
+  }
+  return told;
+}
+
+// The last so many lines, and landmarks before them; 0: all.
 std::string text_of_last(const std::vector<Named>& named, const std::vector<Story::Line>& lines,
                          size_t line_count_max) {
   std::string text;
   size_t begin = 0;
   if (line_count_max > 0 && lines.size() > line_count_max) {
     begin = lines.size() - line_count_max;
-    size_t told = 0;
+    const std::vector<bool> told = told_landmarks(named, lines, begin);
     for (size_t i = 0; i < begin; ++i) {
-      if (!is_landmark(named, lines[i])) continue;
-      text += line_text(lines[i]);
-      ++told;
+      if (told[i]) text += line_text(lines[i]);
     }
-    text += fmt::format("       ... {} lines in between (--all shows them)\n", begin - told);
+    const auto told_count = static_cast<size_t>(std::count(told.begin(), told.end(), true));
+    text += fmt::format("       ... {} lines in between (--all shows them)\n", begin - told_count);
   }
   for (size_t i = begin; i < lines.size(); ++i) text += line_text(lines[i]);
   return text;

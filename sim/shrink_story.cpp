@@ -143,6 +143,13 @@ std::string head_text(const ShrinkResult& result, const std::string& origin) {
   for (const Without& without : result.without) {
     text += fmt::format("#   without {}: {}\n", without.what, without.outcome);
   }
+  if (spec.params.steady_ms() > 0) {
+    text += as_comment(fmt::format(
+        "steady_ms: {0}: what a link, disk or node drew for its delays holds for {0} ms "
+        "of virtual time, whichever messages go by, so that leaving one out does not "
+        "change the delays of the others.",
+        spec.params.steady_ms()));
+  }
   text +=
       "#\n# The run is ok for as long as the bug is there. Once it is mended, let `expect` say "
       "what\n"

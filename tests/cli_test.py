@@ -697,6 +697,9 @@ class CliTest(unittest.TestCase):
         ran = Ran("shrink", path, "--for", "2s", "--out", story)
         self.assertEqual((ran.code, ran.err), (OK, ""))
         self.assertIn(f"replay: tallysim run --scenario {story}", ran.out)
+        ran = Ran("explain", story)
+        self.assertEqual(ran.code, VIOLATION)
+        self.assertNotIn("shorter story", ran.out)
 
     def test_explain_tells_the_past_of_a_violation(self):
         for ran in (Ran("explain", "--seed", "21", *HANGS),
@@ -704,6 +707,8 @@ class CliTest(unittest.TestCase):
             self.assertEqual((ran.code, ran.err), (VIOLATION, ""))
             self.assertIn("promised   a run ends within its event budget", ran.out)
             self.assertIn("happened   1000 events and no end", ran.out)
+            self.assertIn("A far shorter story: tallysim shrink ", ran.out)
+            self.assertLess(len(ran.out.splitlines()), 100)
         ran = Ran("explain", "--seed", "1", *SMALL)
         self.assertEqual(ran.code, OK)
         self.assertIn("nothing to explain", ran.err)

@@ -228,6 +228,12 @@ TEST(Shrink, WritesAStoryThatReadsBackAsTheSameRun) {
   EXPECT_EQ(scenario.name(), "things-fall-up");
   EXPECT_NE(text.find("#   without fault 1: crash n1 for "), std::string::npos) << text;
   EXPECT_NE(text.find(": passes\n"), std::string::npos);
+  ShrinkResult steady = result;
+  steady.spec.params.set_steady_ms(0);
+  EXPECT_EQ(story_text(steady, "x", "y").find("# steady_ms"), std::string::npos);
+  steady.spec.params.set_steady_ms(7);
+  EXPECT_NE(story_text(steady, "x", "y").find("\n# steady_ms: 7: what a link, disk or node drew"),
+            std::string::npos);
 }
 
 // Fails as `pretend` does, but whatever the operations.

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "sim/checker.h"
 #include "sim/explain.h"
@@ -75,6 +77,28 @@ TEST(Explain, TellsThePastAndTheOracleAndChangesNothing) {
     EXPECT_NE(text.find(told), std::string::npos) << told << "\n" << text;
   }
   EXPECT_EQ(explain_text(spec, result, world.story(), 0).find("in between"), std::string::npos);
+}
+
+TEST(Story, OfManyFaultsTellsTheLast) {
+  RunSpec spec;
+  Scenario scenario;
+  ASSERT_EQ(parse_scenario("params { duration_ms: 60000 event_count_max: 4000 workload { clients: "
+                           "1 } } fault { kind: CLOCK_JUMP target { node: 1 } by_ms: 1 trigger { "
+                           "at_ms: 300 } times: 50 every_ms: 5 }",
+                           "test", scenario),
+            "");
+  ASSERT_EQ(make_run_spec(scenario, 1, {}, spec), "");
+  spec.explain = true;
+  World world(spec);
+  RunResult result = world.run();
+  ASSERT_TRUE(result.violation.has_value());
+  result.violation->oracle = "durability";  // whose story is the past of one event
+  const std::string text = explain_text(spec, result, world.story(), 10);
+  EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 40) << text;
+  EXPECT_NE(text.find("fault 50: "), std::string::npos) << text;
+  EXPECT_EQ(text.find("fault 1: "), std::string::npos) << text;
+  const std::string all = explain_text(spec, result, world.story(), 0);
+  EXPECT_NE(all.find("fault 1: "), std::string::npos);
 }
 
 // ---- what explain tells of each kind of failure

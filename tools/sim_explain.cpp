@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <string>
 
 #include "core/check.h"
 #include "sim/explain.h"
@@ -19,6 +20,7 @@ constexpr size_t kLineCountMax = 60;
 sim::World* explained_world = nullptr;
 const sim::RunSpec* explained_spec = nullptr;
 size_t line_count_max = kLineCountMax;
+std::string shrink_hint;  // of what is not shrunk yet
 
 int explain(const sim::RunResult& result) {
   if (!result.violation) {
@@ -27,6 +29,7 @@ int explain(const sim::RunResult& result) {
     return exit_code(result.verdict);
   }
   fmt::print("{}", explain_text(*explained_spec, result, explained_world->story(), line_count_max));
+  fmt::print("{}", shrink_hint);
   std::fflush(stdout);
   return kExitViolation;
 }
@@ -54,6 +57,13 @@ int explain_command(const RunOptions& options, bool all) {
   explained_world = &world;
   explained_spec = &spec;
   if (all) line_count_max = 0;
+  if (options.seed_given || loaded.capsule) {
+    shrink_hint = fmt::format(
+        "\nA far shorter story: tallysim shrink {}{} --out story.txtpb, then tallysim explain "
+        "story.txtpb\n",
+        options.seed_given ? fmt::format("--seed {}", seed) : shell_word(options.scenario),
+        run_flags("", options.assignments));
+  }
   set_check_handler(explain_failed_check);
   return explain(world.run());
 }
