@@ -93,7 +93,7 @@ class RedisBenchmark:
 
 def tallyctl_bench(cluster, clients, pipeline, seconds, *more):
     """All that tallyctl bench says, on a counter that nobody has used."""
-    prefix = f"bench-{time.monotonic_ns()}"
+    prefix = f"bench-{time.monotonic_ns():014}"
     done = json.loads(cluster.ctl("--json", "bench", "--clients", str(clients), "--pipeline",
                                   str(pipeline), "--seconds", str(seconds), "--prefix", prefix,
                                   *more, timeout=seconds + RUN_SECONDS_MAX).stdout)

@@ -35,6 +35,11 @@ def fetch(port, path, body=None):
         return answer.read().decode()
 
 
+def peak_bytes(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) << 10
+
+
 class System:
     """Servers that are measured as one."""
 
@@ -61,13 +66,12 @@ class System:
 
     def peak_megabytes(self):
         """Of the node that took most."""
-        return max(int(re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status")
-                                 .read_text()).group(1)) for pid in self.pids()) / 1024
+        return max(map(peak_bytes, self.pids())) / (1 << 20)
 
 
 class Tally(System):
-    def __init__(self, binaries, within, redis):
-        self.cluster = Cluster(binaries, within=within, redis=redis)
+    def __init__(self, binaries, within, redis, flags=()):
+        self.cluster = Cluster(binaries, within=within, redis=redis, flags=flags)
         self.leader = None
 
     def __enter__(self):
@@ -84,6 +88,10 @@ class Tally(System):
 
     def pids(self):
         return [process.pid for process in self.cluster.processes.values()]
+
+    def peaks(self):
+        """Bytes, by node."""
+        return {node: peak_bytes(process.pid) for node, process in self.cluster.processes.items()}
 
     def sync_count(self):
         return sum(node["syncs"] for node in self.cluster.status())

@@ -25,6 +25,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import bench_loads as loads  # noqa: E402  (found beside this file)
+import bench_overload  # noqa: E402
 from bench_systems import Etcd, Redis, Tally  # noqa: E402
 from bench_table import Goal, number, spread, table  # noqa: E402
 from cluster import Failure, expect  # noqa: E402
@@ -35,7 +36,6 @@ GET_CONNECTIONS = 64
 # Outstanding at etcd, and (clients, operations of each) in Tally's own protocol: one, and four
 # clients. More connections than four make etcd slower.
 NATIVE = {1: (1, 1), 64: (4, 16), 256: (4, 64)}
-OVERLOAD_CLIENTS = 256  # with 64 each more than a node lets wait (10,000); half of them are fewer
 
 TALLY, FOLLOWER, REDIS, ETCD = "tally x3", "tally follower", "redis x1", "etcd x3"
 
@@ -129,6 +129,10 @@ class Bench:
             print(f"\r\033[Kround {self.round + 1} of {total}: {what}" if what else "\r\033[K",
                   end="", file=sys.stderr, flush=True)
 
+    def tell(self, text):
+        self.say("")
+        print(text, flush=True)
+
     def take(self, row, system, load):
         self.say(f"{row[0]}: {row[1]}")
         self.results.setdefault(row, []).append(loads.measure(system, load))
@@ -176,32 +180,6 @@ class Bench:
 
     # ---- Once
 
-    def overload(self):
-        """Twice of what it takes without refusing any, begun whatever the answers take."""
-        seconds = self.arguments.overload_seconds
-        each = NATIVE[256][1]
-        self.say(f"overload for {seconds} s")
-        with Tally(self.binaries, self.home, redis=False) as tally:
-            terms = {node["term"] for node in tally.cluster.wait_equal()}
-            rate = 2 * loads.native(tally.cluster, OVERLOAD_CLIENTS // 2, each,
-                                    max(1, seconds // 5)).per_second
-            tally.forget_peaks()
-            done = loads.tallyctl_bench(tally.cluster, OVERLOAD_CLIENTS, each, seconds,
-                                        "--rate", str(round(rate)), "--no-retry")
-            same_term = terms == {node["term"] for node in tally.cluster.wait_equal()}
-            megabytes = tally.peak_megabytes()
-        refused = ", ".join(f"{done[outcome]:,} {outcome}"
-                            for outcome in ("not_applied", "unknown", "rejected"))
-        return (f"overload, {number(rate)} per second asked for {seconds} s, twice of what "
-                f"{OVERLOAD_CLIENTS // 2 * each:,} outstanding brought, "
-                f"{OVERLOAD_CLIENTS * each:,} outstanding at most: "
-                f"{number(done['begun_per_second'])} begun and {number(done['ok_per_second'])} "
-                f"done per second, p50 {done['sent_p50_us'] / 1000:.0f} ms and p99 "
-                f"{done['sent_p99_us'] / 1000:.0f} ms after they were sent; of all operations "
-                f"{refused}; {done['not_begun']:,} not begun by the load itself; "
-                f"{megabytes:.0f} MB; "
-                f"{'no election' if same_term else 'AN ELECTION'}")
-
     def failovers(self):
         """From the kill of the leader to the next increment through a survivor."""
         times = []
@@ -225,13 +203,20 @@ class Bench:
                 f"{max(times) * 1000:.0f} ms")
 
     def run(self):
+        """Prints what was measured. What does not hold of what was judged."""
         for self.round in range(self.arguments.rounds):
             if not sys.stderr.isatty():
                 print(f"round {self.round + 1} of {self.arguments.rounds}", file=sys.stderr)
             self.run_round()
-        once = [self.overload(), self.failovers()]
-        self.say("")
-        return "\n".join(table(order(), self.results, goals()) + [""] + self.legend() + once)
+        arguments, failures = self.arguments, []
+        self.tell("\n".join(table(order(), self.results, goals()) + [""] + self.legend()))
+        for done in bench_overload.measure_all(self.binaries, self.home, arguments.seconds,
+                                               arguments.rounds, arguments.overload_seconds,
+                                               self.say):
+            self.tell(done.line())
+            failures += done.failures()
+        self.tell(self.failovers())
+        return failures
 
     # ---- The words below the table
 
@@ -276,19 +261,19 @@ def parse_arguments():
     parser.add_argument("--binaries", type=pathlib.Path, metavar="DIR", default=build / "bin",
                         help="the programs [build/release/bin]")
     parser.add_argument("--quick", action="store_true", help="one round, for about a minute")
-    for flag, default, what in (("--rounds", 5, "how often each load is taken"),
-                                ("--seconds", 2, "of each load in each round"),
-                                ("--overload-seconds", 15, "of twice what the cluster sustains"),
-                                ("--kills", 5, "of the leader")):
-        parser.add_argument(flag, type=int, default=default, metavar="N",
-                            help=f"{what} [{default}]")
+    numbers = {"rounds": (5, 1, "how often each load is taken"),
+               "seconds": (2, 1, "of each load in each round"),
+               "overload_seconds": (60, 3, "of twice what the cluster sustains"),
+               "kills": (5, 1, "of the leader")}
+    for name, (default, quick, what) in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N",
+                            help=f"{what} [{default}; --quick: {quick}]")
     parser.add_argument("--data", type=pathlib.Path, metavar="DIR", default=build,
                         help="where all systems keep their data [build/release]")
     arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.rounds = arguments.seconds = arguments.kills = 1
-        arguments.overload_seconds = 3
-    for name in ("rounds", "seconds", "overload_seconds", "kills"):
+    for name, (default, quick, _) in numbers.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, quick if arguments.quick else default)
         if getattr(arguments, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is at least 1")
     arguments.binaries = arguments.binaries.resolve()
@@ -309,14 +294,16 @@ def main():
     data = arguments.data.resolve()
     try:
         with tempfile.TemporaryDirectory(prefix="tally-bench-", dir=data) as home:
-            print(Bench(arguments, pathlib.Path(home)).run())
+            failures = Bench(arguments, pathlib.Path(home)).run()
     except (Failure, OSError, subprocess.TimeoutExpired) as failure:
         print(f"\n./dev bench: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ninterrupted; the servers are stopped, their data is removed", file=sys.stderr)
         return 130
-    return 0
+    for failure in failures:
+        print(f"./dev bench: FAILED: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
