@@ -108,21 +108,24 @@ class Overload:
 class Crowd:
     """Connections beside one another."""
     idle: int
-    trouble: str       # why they are fewer than wanted; or empty
-    idle_bytes: float  # of a node's memory for each of them: port for Redis...
-    native_bytes: float
-    ratios: list       # of the busy ones beside them and alone, by rounds
+    trouble: str         # why they are fewer than wanted; or empty
+    idle_bytes: float    # of a node's memory for each of them: port for Redis...
+    native_bytes: float  # ...and own protocol
+    ratios: list         # of the busy ones beside them and alone, by rounds...
+    native_ratios: list  # ...and in the own protocol; empty: not measured
     slow: crowd.CutOff
-    slow_bound: int    # bytes
+    slow_bound: int      # bytes
 
     def line(self):
         fewer = f" ({IDLE:,} wanted: {self.trouble})" if self.trouble else ""
         slow = self.slow
+        native = (f", in the own protocol {number(statistics.median(self.native_ratios), 2)} "
+                  f"({spread(self.native_ratios, 2)})" if self.native_ratios else "")
         return (f"{self.idle:,} idle and {BUSY:,} busy connections of redis to the leader{fewer}: "
                 f"none refused, {self.idle_bytes:.0f} bytes for each idle one, and "
                 f"{self.native_bytes:.0f} in the own protocol; INCR of the busy ones "
                 f"{number(statistics.median(self.ratios), 2)} ({spread(self.ratios, 2)}) times of "
-                f"what they do alone\n"
+                f"what they do alone{native}\n"
                 f"{sum(SLOW)} clients that never read, beside one that does: the last one was cut "
                 f"off {slow.stalled:.1f} s after the node last took something of it; the other one "
                 f"was served {slow.served:,} times, in {slow.longest * 1000:.0f} ms at most; peak "
@@ -130,7 +133,7 @@ class Crowd:
 
     def failures(self, busy_ratio=BUSY_RATIO, judges_memory=True):
         most = max(self.idle_bytes, self.native_bytes)
-        ratio = statistics.median(self.ratios)
+        ratio = min(statistics.median(each) for each in (self.ratios, self.native_ratios) if each)
         slow = self.slow
         judged = (
             (not judges_memory or most <= IDLE_BYTES,
@@ -150,7 +153,7 @@ class Crowd:
 
 def slow_readers(tally, binaries):
     """What became of them, and how much memory the leader may have taken."""
-    port, pid = tally.redis_port(), tally.cluster.processes[tally.leader].pid
+    port, pid = tally.redis_port(), tally.cluster.pids()[tally.leader]
     reads, increments, native = SLOW
     hello, question = crowd.native_words(binaries / "tallyctl", tally.leader)
     before = crowd.resident_bytes(pid)
@@ -168,29 +171,48 @@ def slow_readers(tally, binaries):
     return done, bound
 
 
-def connections(tally, binaries, seconds, rounds):
+def beside_idle(busy, rest, rounds):
+    """Operations per second of `busy` beside those that `rest` opens, over those without."""
+    ratios = []
+    for _ in range(rounds):
+        alone = busy().per_second
+        with rest() as resting:
+            ratios.append(busy().per_second / alone)
+            resting.expect_open()
+    return ratios
+
+
+def bytes_of_each(pid, rest):
+    """Of a node's memory for each of the connections that `rest` opens."""
+    before = crowd.resident_bytes(pid)
+    with rest() as resting:
+        each = (crowd.resident_bytes(pid) - before) / len(resting.connections)
+        resting.expect_open()
+    return each
+
+
+def connections(tally, binaries, seconds, rounds, native_rounds=0):
     """REQUIRES: a cluster that has served nobody: memory once used is not given back."""
     trouble = crowd.allow_files() if crowd.idle_beside(BUSY) < IDLE else ""
     idle = min(IDLE, crowd.idle_beside(BUSY))
-    port, leader = tally.redis_port(), tally.leader
-    pids = {node: process.pid for node, process in tally.cluster.processes.items()}
+    port, leader, pids = tally.redis_port(), tally.leader, tally.cluster.pids()
     follower = next(node for node in pids if node != leader)
-    hello, _ = crowd.native_words(binaries / "tallyctl", follower)
-    each = {}
-    for node, *where in ((leader, port), (follower, tally.cluster.ports[follower], hello, b"TLNT")):
-        before = crowd.resident_bytes(pids[node])
-        with crowd.Idle(where[0], idle, *where[1:]) as resting:
-            each[node] = (crowd.resident_bytes(pids[node]) - before) / idle
-            resting.expect_open()
-    busy = loads.RedisBenchmark("incr", BUSY, 1)
-    busy.prepare("", port)
-    ratios = []
-    for _ in range(rounds):
-        alone = busy.run_for("", port, seconds).per_second
-        with crowd.Idle(port, idle) as resting:
-            ratios.append(busy.run_for("", port, seconds).per_second / alone)
-            resting.expect_open()
-    return Crowd(idle, trouble, each[leader], each[follower], ratios,
+
+    def rest_native(node):
+        hello, _ = crowd.native_words(binaries / "tallyctl", node)
+        return crowd.Idle(tally.cluster.ports[node], idle, hello, b"TLNT")
+
+    def rest():
+        return crowd.Idle(port, idle)
+
+    redis_bytes = bytes_of_each(pids[leader], rest)
+    native_bytes = bytes_of_each(pids[follower], lambda: rest_native(follower))
+    load = loads.RedisBenchmark("incr", BUSY, 1)
+    load.prepare("", port)
+    ratios = beside_idle(lambda: load.run_for("", port, seconds), rest, rounds)
+    native_ratios = beside_idle(lambda: loads.native(tally.cluster, BUSY, 1, seconds + 1),
+                                lambda: rest_native(leader), native_rounds)
+    return Crowd(idle, trouble, redis_bytes, native_bytes, ratios, native_ratios,
                  *slow_readers(tally, binaries))
 
 
@@ -257,4 +279,4 @@ def measure_all(binaries, home, seconds, rounds, overload_seconds, say):
         say("connections")
         with cluster() as tally:
             # A ratio of one round says little on a machine that varies.
-            yield connections(tally, binaries, seconds, max(3, rounds))
+            yield connections(tally, binaries, seconds, max(3, rounds), max(3, rounds))

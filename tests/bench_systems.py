@@ -87,11 +87,11 @@ class Tally(System):
         self.cluster.__exit__(*why)
 
     def pids(self):
-        return [process.pid for process in self.cluster.processes.values()]
+        return list(self.cluster.pids().values())
 
     def peaks(self):
         """Bytes, by node."""
-        return {node: peak_bytes(process.pid) for node, process in self.cluster.processes.items()}
+        return {node: peak_bytes(pid) for node, pid in self.cluster.pids().items()}
 
     def sync_count(self):
         return sum(node["syncs"] for node in self.cluster.status())

@@ -47,7 +47,7 @@ def overload(**changed):
 
 def connections(cut_off=(), **changed):
     given = {"idle": 100, "trouble": "", "idle_bytes": 2048, "native_bytes": 2048,
-             "ratios": [0.1, 0.7, 0.9], "slow_bound": 100}
+             "ratios": [0.1, 0.7, 0.9], "native_ratios": [], "slow_bound": 100}
     slow = {"left": 0, "stalled": 13, "served": 5, "longest": 1, "peak_bytes": 100}
     return Crowd(**{**given, "slow": CutOff(**{**slow, **dict(cut_off)}), **changed})
 
@@ -65,6 +65,7 @@ def expect_judged():
             (connections(idle_bytes=2049), "2049 bytes"),
             (connections(native_bytes=2049), "2049 bytes"),
             (connections(ratios=[0.1, 0.69, 0.9]), "0.69 times"),
+            (connections(native_ratios=[0.69]), "0.69 times"),
             (connections({"left": 1}), "1 clients that never read"),
             (connections({"stalled": 13.1}), "after 13.1 s"),
             (connections({"longest": 1.1}), "took 1.1 s"),

@@ -201,6 +201,10 @@ class Cluster:
     def resume(self, node):
         os.kill(self.processes[node].pid, signal.SIGCONT)
 
+    def pids(self):
+        """By node."""
+        return {node: process.pid for node, process in self.processes.items()}
+
     def assert_running(self):
         for node, process in self.processes.items():
             expect(process.poll() is None, f"node {node} ended: {self.log(node)[-500:]}")
