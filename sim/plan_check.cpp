@@ -247,8 +247,8 @@ PlanError fault_error(const Fault& fault, const Params& params) {
   }
   const auto [least, most] = target_count(fault.kind());
   if (fault.target_size() < least || fault.target_size() > most) {
-    return {fmt::format("{} takes {} to {} targets, not {}", fault_name(fault.kind()), least, most,
-                        fault.target_size()),
+    return {fmt::format("has {} targets, and {} takes {} to {}", fault.target_size(),
+                        fault_name(fault.kind()), least, most),
             "target"};
   }
   if (!fault.has_trigger()) return {"has no trigger (as in: trigger { at_ms: 500 })", ""};

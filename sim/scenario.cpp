@@ -84,6 +84,7 @@ std::string violation_error(const Expect& expect) {
 std::string expect_error(const Expect& expect, int64_t nodes) {
   const std::string error = violation_error(expect);
   if (!error.empty()) return error;
+  if (expect.ByteSizeLong() == 0) return "expect says nothing that must hold";
   if (expect.leader_within_ms() < 0) return "expect.leader_within_ms is below 0";
   if (expect.committed_min() < 0) return "expect.committed_min is below 0";
   for (const auto* notes : {&expect.seen(), &expect.never_seen()}) {

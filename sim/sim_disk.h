@@ -68,6 +68,13 @@ enum class DiskPoint : uint8_t {
   kAfterSync,  // durable on the media, the node has not heard of it
 };
 
+// What crashes and failed syncs have taken, for counts.
+struct DiskLosses {
+  uint64_t writes_lost = 0;  // nothing of it reached the media
+  uint64_t writes_torn = 0;  // some of its sectors did
+  uint64_t names_lost = 0;   // created, renamed or removed, and not so on the media
+};
+
 enum class DiskCall : uint8_t {
   kWrite,
   kTruncate,
@@ -183,6 +190,8 @@ class SimDisk final : public Disk {
   uint64_t struck_end(std::string_view file) const;
   // Durable names, sorted.
   std::vector<std::string> media_list() const;
+  // So far, over all crashes; a wipe takes nothing.
+  const DiskLosses& losses() const { return losses_; }
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
@@ -264,6 +273,7 @@ class SimDisk final : public Disk {
   void make_durable(File& file, uint64_t covered);
   void settle(File& file, uint64_t covered);
   void apply_sector(File& file, const Dirty& dirty, uint64_t sector);
+  void count_losses(const File& file, size_t count);
   void drop_dirty(File& file, size_t count);
   void change_name(const NameChange& change, std::vector<Name>& names);
   void add_name_change(DiskCall call, std::string_view name, std::string_view target,
@@ -298,6 +308,8 @@ class SimDisk final : public Disk {
   uint32_t first_directory_op_ = kNone;
   uint32_t last_directory_op_ = kNone;
   std::vector<std::pair<uint64_t, uint32_t>> touched_;  // settle(): (sector, position in dirty)
+  std::vector<uint32_t> reached_;  // settle(): by position in dirty, its sectors on the media
+  DiskLosses losses_;
 };
 
 }  // namespace tally::sim

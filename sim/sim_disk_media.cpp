@@ -67,6 +67,7 @@ void SimDisk::settle(File& file, uint64_t covered) {
     if (survivors > 0) size = file.dirty[survivors - 1].size_after;
   }
   file.media.resize(size_most);
+  reached_.assign(count, 0);
   std::sort(touched_.begin(), touched_.end());
   for (size_t begin = 0, end = 0; begin < touched_.size(); begin = end) {
     const uint64_t sector = touched_[begin].first;
@@ -74,10 +75,27 @@ void SimDisk::settle(File& file, uint64_t covered) {
     const uint64_t survivors = draw_count(DiskAspect::kCrashSector, sector, end - begin);
     for (size_t i = begin; i < begin + survivors; ++i) {
       apply_sector(file, file.dirty[touched_[i].second], sector);
+      if (sector * kSectorBytes < size) ++reached_[touched_[i].second];
     }
   }
   file.media.resize(size);
+  count_losses(file, count);
   drop_dirty(file, count);
+}
+
+// What reached_ says of the first `count` dirty calls.
+void SimDisk::count_losses(const File& file, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const Dirty& dirty = file.dirty[i];
+    if (!dirty.is_write || dirty.bytes == 0) continue;
+    const uint64_t sectors =
+        (dirty.offset + dirty.bytes - 1) / kSectorBytes - dirty.offset / kSectorBytes + 1;
+    if (reached_[i] == 0) {
+      ++losses_.writes_lost;
+    } else if (reached_[i] < sectors) {
+      ++losses_.writes_torn;
+    }
+  }
 }
 
 void SimDisk::apply_sector(File& file, const Dirty& dirty, uint64_t sector) {
@@ -216,6 +234,7 @@ void SimDisk::crash() {
         host_.disk_draw(0, names_ordinal_, static_cast<uint64_t>(DiskAspect::kCrashNames), 0);
     const uint64_t survivors = scale(bits, name_changes_.size() + 1);
     for (size_t i = 0; i < survivors; ++i) change_name(name_changes_[i], media_names_);
+    losses_.names_lost += name_changes_.size() - survivors;
     names_ordinal_ += name_changes_.size();
     name_changes_.clear();
     names_dropped_ = true;

@@ -259,6 +259,12 @@ RunResult World::result() {
   result_.sim_time = queue_.now().time_since_epoch();
   result_.ops = clients_.counts();
   result_.frames_corrupted = network_.corrupted_count();
+  for (const auto& machine : machines_) {
+    const DiskLosses& losses = machine->disk().losses();
+    result_.disk_losses.writes_lost += losses.writes_lost;
+    result_.disk_losses.writes_torn += losses.writes_torn;
+    result_.disk_losses.names_lost += losses.names_lost;
+  }
   if (spec_.record) fill_record();
   if (oracles_.violation()) {
     result_.violation = oracles_.violation();

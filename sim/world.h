@@ -66,6 +66,7 @@ struct RunResult {
   uint64_t faults_idle = 0;
   std::map<std::string, int64_t> values;  // of the counters that clients used, at the end
   uint64_t frames_corrupted = 0;          // corrupted on purpose, and refused
+  DiskLosses disk_losses;                 // of all disks
   bool liveness_excused = false;          // the core could not have elected anybody
   uint64_t first_fault_event = 0;         // when the first fault of the plan acted; 0: none did
   RunRecord record;                       // when asked for: noise, operations, faults as they came

@@ -180,6 +180,9 @@ class CliTest(unittest.TestCase):
 
     def test_scenarios(self):
         self.expect_usage(Ran("run", "--scenario", "no-such-story"), "no-such-story", "list")
+        # Of a variable that is not set: another run would be worse than none.
+        for command in (["run", "--scenario"], ["sweep", "--seeds", "1..2", "--scenario"]):
+            self.expect_usage(Ran(*command, ""), "names nothing")
         broken = self.write("broken.txtpb", 'name: "x"\nfault { kind: MELTDOWN }\n')
         for command in (["run", "--scenario"], ["sweep", "--seeds", "1..2", "--scenario"]):
             self.expect_usage(Ran(*command, broken), "broken.txtpb:2:", "MELTDOWN")
@@ -372,7 +375,8 @@ class CliTest(unittest.TestCase):
         self.assertEqual((value["seeds"], value["ok"]), (6, 6))
         self.assertGreater(value["seen"]["became_leader"], 5)
         self.assertFalse(set(value["seen"]) & set(value["never_seen"]))
-        self.assertIn("fault_crash", set(value["seen"]) | set(value["never_seen"]))
+        for name in ("fault_crash", "fault_write_lost", "fault_write_torn", "fault_name_lost"):
+            self.assertIn(name, set(value["seen"]) | set(value["never_seen"]))
 
     def test_sweep_sums_up_the_same_with_any_number_of_jobs(self):
         one, three = (Ran("sweep", "--seeds", "1..4", "--jobs", jobs, "--json", *SMALL).json()

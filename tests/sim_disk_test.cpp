@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -155,8 +156,30 @@ TEST_F(SimDiskTest, CrashDrawsAPrefixOfTheWritesForEachSectorAlone) {
       sectors += out[i * 512];
     }
     seen.insert(sectors);
+    // The first write is there, or was, where the second one is.
+    const auto first =
+        std::count_if(sectors.begin(), sectors.end(), [](char letter) { return letter != '-'; });
+    const auto second = std::count(sectors.begin(), sectors.end(), '2');
+    const DiskLosses& losses = each.disk.losses();
+    EXPECT_EQ(losses.writes_lost, uint64_t{first == 0} + uint64_t{second == 0}) << sectors;
+    EXPECT_EQ(losses.writes_torn,
+              uint64_t{first > 0 && first < 4} + uint64_t{second > 0 && second < 4})
+        << sectors;
   }
   EXPECT_EQ(seen.size(), 81u);
+}
+
+TEST_F(SimDiskTest, CountsTheNamesThatACrashTook) {
+  std::set<uint64_t> lost;
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    DiskWorld each(seed);
+    each.disk.create("a", 1);
+    each.disk.create("b", 2);
+    each.disk.crash();
+    EXPECT_EQ(each.disk.losses().names_lost, 2 - each.disk.media_list().size());
+    lost.insert(each.disk.losses().names_lost);
+  }
+  EXPECT_EQ(lost.size(), 3u);
 }
 
 // A file that grew without a sync: any size on the way, holes read as zeros, later data never

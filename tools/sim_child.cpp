@@ -49,6 +49,9 @@ SeedReport to_report(const RunResult& result) {
   report.set_operations(static_cast<int64_t>(result.ops.total()));
   report.set_committed(static_cast<int64_t>(result.committed_count));
   report.set_frames_corrupted(static_cast<int64_t>(result.frames_corrupted));
+  report.set_writes_lost(static_cast<int64_t>(result.disk_losses.writes_lost));
+  report.set_writes_torn(static_cast<int64_t>(result.disk_losses.writes_torn));
+  report.set_names_lost(static_cast<int64_t>(result.disk_losses.names_lost));
   report.set_first_fault_event(static_cast<int64_t>(result.first_fault_event));
   if (result.verdict != RunResult::Verdict::kOk) {
     for (const uint64_t checkpoint : result.checkpoints) report.add_checkpoint(checkpoint);

@@ -52,7 +52,9 @@ int explain_command(const RunOptions& options, bool all) {
   if (!error.empty()) return usage_error(error);
   spec.explain = true;
   fmt::print("seed {}: {}\n", seed,
-             loaded.scenario.has_story() ? loaded.scenario.story() : "a run of the swarm");
+             loaded.scenario.has_story() ? loaded.scenario.story()
+             : loaded.scenario.swarm()   ? "a run of the swarm"
+                                         : "a run of " + options.scenario);
   sim::World world(spec);
   explained_world = &world;
   explained_spec = &spec;

@@ -210,6 +210,9 @@ class Sweep {
       faults_[i] += static_cast<uint64_t>(report.faults_fired(i));
     }
     frames_corrupted_ += static_cast<uint64_t>(report.frames_corrupted());
+    losses_.writes_lost += static_cast<uint64_t>(report.writes_lost());
+    losses_.writes_torn += static_cast<uint64_t>(report.writes_torn());
+    losses_.names_lost += static_cast<uint64_t>(report.names_lost());
     if (report.verdict() == "ok") {
       ++ok_count_;
       return;
@@ -308,6 +311,9 @@ class Sweep {
       all["fault_" + sim::fault_name(static_cast<sim::FaultKind>(kind))] = count;
     }
     all["fault_corrupt_frame"] = frames_corrupted_;
+    all["fault_write_lost"] = losses_.writes_lost;
+    all["fault_write_torn"] = losses_.writes_torn;
+    all["fault_name_lost"] = losses_.names_lost;
     return all;
   }
 
@@ -368,6 +374,7 @@ class Sweep {
   uint64_t event_count_ = 0;
   uint64_t cpu_ns_ = 0;
   uint64_t frames_corrupted_ = 0;
+  sim::DiskLosses losses_;
   std::vector<uint64_t> events_;
   std::map<std::string, std::vector<uint64_t>> kinds_;  // seeds of failures, by fingerprint
   std::map<int, uint64_t> notes_;

@@ -45,6 +45,13 @@ std::string parse_duration(const std::string& text, uint64_t& ns) {
   return {};
 }
 
+// A variable of a script that is not set must not make another run of it.
+const CLI::Validator is_named(
+    [](std::string& text) -> std::string {
+      return text.empty() ? "'' names nothing; leave it out for a run of the swarm" : "";
+    },
+    "");
+
 // CLI11 would read 010 as eight and 1e3 as one.
 const CLI::Validator is_seed(
     [](std::string& text) -> std::string {
@@ -172,7 +179,8 @@ int main(int argc, char** argv) {
   auto* seed = run_app.add_option("--seed", run.seed, "Which run (default: the scenario's, or 1)")
                    ->check(is_seed);
   run_app.add_option("--scenario", run.scenario, "A file, or a name that `list` shows")
-      ->type_name("NAME|FILE");
+      ->type_name("NAME|FILE")
+      ->check(is_named);
   std::string trail;
   run_app
       .add_option("--trail", trail, "Print the digest at checkpoints, and at every event of A..B")
@@ -196,7 +204,8 @@ int main(int argc, char** argv) {
                   "job or (auto/N) a Kubernetes indexed job say")
       ->type_name("I/N");
   sweep_app.add_option("--scenario", sweep_flags.scenario, "Sweep this instead of the swarm")
-      ->type_name("NAME|FILE");
+      ->type_name("NAME|FILE")
+      ->check(is_named);
   sweep_app.add_option("--set", sweep_options.assignments, "Set one parameter of every run")
       ->type_name("path=value")
       ->allow_extra_args(false);
@@ -227,7 +236,8 @@ int main(int argc, char** argv) {
   auto* shrink_seed =
       shrink_app.add_option("--seed", shrink.seed, "Instead of a file: this seed")->check(is_seed);
   shrink_app.add_option("--scenario", shrink.scenario, "With --seed: of this scenario")
-      ->type_name("NAME|FILE");
+      ->type_name("NAME|FILE")
+      ->check(is_named);
   shrink_app.add_option("--set", shrink.assignments, "Set one parameter first")
       ->type_name("path=value")
       ->allow_extra_args(false);
@@ -264,7 +274,8 @@ int main(int argc, char** argv) {
   auto* diverge_seed =
       diverge_app.add_option("--seed", diverge_run.seed, "Of programs: the run")->check(is_seed);
   diverge_app.add_option("--scenario", diverge_run.scenario, "Of programs: its scenario")
-      ->type_name("NAME|FILE");
+      ->type_name("NAME|FILE")
+      ->check(is_named);
   diverge_app.add_option("--set", diverge_run.assignments, "Set one parameter")
       ->type_name("path=value")
       ->allow_extra_args(false);
