@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <map>
 
 #include "sim/params.h"
 #include "sim/plan.h"
@@ -180,7 +181,7 @@ TEST(Plan, TheSwarmsHaveAFaultThatIsCertainToStrike) {
 }
 
 TEST(Plan, WhatIsCertainStrikesAlone) {
-  std::vector<size_t> tried(FaultKind_MAX + 1);
+  std::map<FaultKind, size_t> tried;
   for (uint64_t seed = 1; seed <= effort(4000); ++seed) {
     RunSpec spec = swarm(seed, {"workload.clients=0", "network.replay_ppm=0"});
     for (const Fault& fault : spec.plan) {
@@ -189,7 +190,7 @@ TEST(Plan, WhatIsCertainStrikesAlone) {
       RunSpec alone = spec;
       alone.plan = {fault};
       alone.params.set_duration_ms(fault.trigger().at_ms() + 1);
-      EXPECT_EQ(run(alone).faults_fired[fault.kind()], 1u)
+      EXPECT_EQ(run(alone).faults_fired[static_cast<size_t>(fault.kind())], 1u)
           << "seed " << seed << ": " << fault_text(fault);
     }
   }
