@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <google/protobuf/text_format.h>
+#include <malloc.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -247,6 +248,9 @@ Server::~Server() {
 // ---- Starting and stopping ----
 
 std::string Server::run() {
+  // The loop changes threads, and what one of them has freed must be there for the other: with an
+  // arena each, memory took up to twice as much.
+  mallopt(M_ARENA_MAX, 1);
   sigset_t signals;
   sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) sigaddset(&signals, signal);
