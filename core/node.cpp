@@ -51,6 +51,11 @@ Recovered::Outcome Node::start() {
   CHECK(!raft_.has_value());
   Recovered recovered = storage_.recover(config_.identity, this);
   message_ = recovered.message;
+  if (recovered.repairing && config_.raft.voters.size() == 1) {
+    message_ +=
+        ". This group has no others: only its data directory as it was when the node last ran, "
+        "from a copy, brings it back";
+  }
   const bool lost = recovered.outcome == Recovered::Outcome::kDamaged && !recovered.repairing;
   if (lost || recovered.outcome == Recovered::Outcome::kRefused) return recovered.outcome;
   if (recovered.outcome == Recovered::Outcome::kEmpty && !config_.first_start) {

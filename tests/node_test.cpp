@@ -427,6 +427,17 @@ TEST_F(NodeTest, ADamagedDiskKeepsTheNodeOut) {
   }
 }
 
+TEST_F(NodeTest, ADamagedNodeThatIsAloneIsNotToldToWaitForOthers) {
+  for (const bool alone : {false, true}) {
+    if (alone) config_.raft.voters = {config_.raft.id};
+    storage_.recovered_.outcome = Recovered::Outcome::kDamaged;
+    storage_.recovered_.repairing = true;
+    storage_.in_flight_ = false;
+    start();
+    EXPECT_EQ(node_->message().find("no others") != std::string::npos, alone);
+  }
+}
+
 TEST_F(NodeTest, AnEmptyDirectoryThatShouldNotBeKeepsTheNodeOut) {
   config_.first_start = false;
   start();
