@@ -12,7 +12,7 @@
 namespace tally {
 namespace {
 
-constexpr size_t kEventsPerTurn = 512;
+constexpr size_t kEventsPerTurn = 2048;
 constexpr timespec kNoTime{};
 
 }  // namespace

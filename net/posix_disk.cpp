@@ -198,6 +198,7 @@ void PosixDisk::create(std::string_view file, DiskToken token) {
 
 void PosixDisk::write(std::string_view file, uint64_t offset, std::span<const std::byte> data,
                       DiskToken token) {
+  if (synced_file_ == file) unsynced_bytes_ += data.size();
   if (data.size() <= kInlineWriteBytesMax) {
     std::unique_lock lock(mutex_);
     const bool idle = std::none_of(calls_.begin(), calls_.end(), [&](const Call& call) {
@@ -210,11 +211,6 @@ void PosixDisk::write(std::string_view file, uint64_t offset, std::span<const st
       lock.unlock();
       ++unfinished_count_;
       has_news_ = true;
-      if (small_file_ != file) {
-        small_file_ = file;
-        small_bytes_ = 0;
-      }
-      small_bytes_ += data.size();
       return;
     }
   }
@@ -237,8 +233,9 @@ void PosixDisk::truncate(std::string_view file, uint64_t size, DiskToken token) 
 
 void PosixDisk::sync(std::string_view file, DiskToken token) {
   ++sync_count_;
-  const bool small = small_file_ == file && small_bytes_ <= kHeldSyncBytesMax;
-  if (small_file_ == file) small_bytes_ = 0;
+  const bool small = synced_file_ == file && unsynced_bytes_ <= kHeldSyncBytesMax;
+  synced_file_ = file;
+  unsynced_bytes_ = 0;
   Call call{.kind = Kind::kSync, .token = token, .file = std::string(file), .to = {}};
   if (!holds_syncs_ || !small || unfinished_count_ > 0) return begin(std::move(call));
   call.running = true;

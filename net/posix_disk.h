@@ -72,8 +72,9 @@ class PosixDisk final : public Disk, private Watcher {
   // have written. REQUIRES: not called from a completion.
   bool deliver();
 
-  // From now on the sync of a small write waits for one of the next two calls, if nothing else is
-  // under way. Other syncs begin at once, on a worker.
+  // From now on a sync waits for one of the next two calls when little was written to its file
+  // since the last sync of all, which was this file's, and nothing else is under way. Other syncs
+  // begin at once, on a worker.
   void hold_syncs() { holds_syncs_ = true; }
   bool has_held_sync() const { return held_ != nullptr; }
   // On a worker...
@@ -151,8 +152,8 @@ class PosixDisk final : public Disk, private Watcher {
 
   bool holds_syncs_ = false;
   Call* held_ = nullptr;          // one of calls_, marked as running
-  std::string small_file_;        // the last one written to at once...
-  size_t small_bytes_ = 0;        // ...and so much since its last sync
+  std::string synced_file_;       // the last one that was synced...
+  size_t unsynced_bytes_ = 0;     // ...and what was written to it since
   bool has_news_ = false;         // done on the loop's thread
   std::vector<Done> delivering_;  // reused
   std::vector<std::thread> workers_;

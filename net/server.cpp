@@ -31,6 +31,9 @@ constexpr Duration kLockWaitMax = std::chrono::seconds(1);
 constexpr Duration kGatherMax = std::chrono::microseconds(500);
 // A sync that takes longer must not hold up heartbeats.
 constexpr Duration kSyncPatience = std::chrono::milliseconds(10);
+// After one that took longer than this, others do the waiting for so many times as long.
+constexpr Duration kQuickSync = std::chrono::milliseconds(1);
+constexpr int kSlowSyncFactor = 10;
 
 // Of options. Beyond them lies no use, and somewhere an overflow.
 constexpr uint64_t kSegmentBytesMax = uint64_t{4} << 30;
@@ -267,7 +270,7 @@ std::string Server::run() {
     return error;
   }
   disk_->hold_syncs();
-  baton_.run([this] { return turn() && !stopping_ && failure_.empty(); });
+  baton_.run([this] { return !stopping_ && failure_.empty() && turn(); });
   if (failure_.empty()) log("info", "stopped");
   return failure_;
 }
@@ -438,7 +441,7 @@ void Server::gather() {
   const LogIndex last = raft.log().last_index();
   if (!raft.is_leader() || raft.commit_index() == last) {
     gather_until_ = Time::min();
-  } else if (std::exchange(gathered_index_, last) != last) {
+  } else if (clients_heard_ && std::exchange(gathered_index_, last) != last) {
     gather_until_ = now() + kGatherMax;
   }
 }
@@ -449,7 +452,8 @@ bool Server::wait() {
   Time deadline = std::min(node_deadline_, transport_->deadline());
   if (disk_->has_news()) deadline = Time::min();
   Loop& loop = attended();
-  if (&loop == &loop_) {
+  clients_heard_ = &loop != &loop_;
+  if (!clients_heard_) {
     deadline = std::min(deadline, gather_until_);
   } else if (redis_ != nullptr) {
     deadline = std::min(deadline, redis_->deadline());
@@ -474,11 +478,19 @@ std::string Server::step(Time at) {
 }
 
 // With nothing else to do, this thread makes the sync itself: two switches of threads less. When
-// the disk takes long, the other one goes on with the loop.
+// the disk takes long, the other one goes on with the loop, and the next syncs are workers'.
 bool Server::sync() {
   if (!disk_->has_held_sync()) return true;
-  if (baton_.may_go() && !attended().has_ready()) return disk_->sync_here(baton_);
-  disk_->release_sync();
+  const Time begun = now();
+  if (begun < sync_here_from_ || !baton_.may_go() || attended().has_ready()) {
+    disk_->release_sync();
+    return true;
+  }
+  // As if it took long: when it does, this thread may not touch it any more.
+  sync_here_from_ = begun + kSlowSyncFactor * 2 * kSyncPatience;
+  if (!disk_->sync_here(baton_)) return false;
+  const Duration took = now() - begun;
+  sync_here_from_ = took <= kQuickSync ? begun : begun + kSlowSyncFactor * took;
   return true;
 }
 

@@ -148,6 +148,8 @@ class Server final : private Clock,
   Time node_deadline_ = kNever;
   Time gather_until_;                   // clients are left alone
   LogIndex gathered_index_;             // the end of the batch for whose sake
+  bool clients_heard_ = false;          // in this turn
+  Time sync_here_from_;                 // before, workers make all syncs
   std::unique_ptr<RedisServer> redis_;  // null: not wanted, or not yet
   Metrics metrics_;
   std::unique_ptr<HttpServer> http_;

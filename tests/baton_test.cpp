@@ -71,22 +71,32 @@ TEST(Baton, TheOtherThreadTakesOverFromOneThatStaysAway) {
   });
   EXPECT_GE(others, 3);
   EXPECT_GE(taken_over - left, kPatience);
+  EXPECT_LT(taken_over - left, milliseconds(1000));
 }
 
-TEST(Baton, EndsWhileTheOtherThreadIsStillAway) {
+// The first thread loses the loop, gets it back when the second one stays away, and ends.
+TEST(Baton, EndsOnlyWhenTheOtherThreadIsBack) {
   Baton baton(milliseconds(2));
-  bool went = false;
+  const std::thread::id first = std::this_thread::get_id();
+  bool first_went = false;
+  bool second_went = false;
   std::atomic<bool> returned = false;
   baton.run([&] {
-    if (went) return false;
+    if (second_went) {
+      EXPECT_EQ(std::this_thread::get_id(), first);
+      return false;
+    }
     if (!baton.may_go()) return true;
+    bool& went = std::this_thread::get_id() == first ? first_went : second_went;
     went = true;
+    const bool second = second_went;
     EXPECT_FALSE(baton.go([&] {
       std::this_thread::sleep_for(milliseconds(50));
-      returned = true;
+      if (second) returned = true;
     }));
     return true;
   });
+  EXPECT_TRUE(first_went);
   EXPECT_TRUE(returned);  // run() waits for it: it may use what the caller destroys next
 }
 

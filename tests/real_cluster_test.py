@@ -4,6 +4,7 @@
 A short run; `./dev chaos` is the long one (tests/chaos.py).
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -315,6 +316,22 @@ def refused_start(arguments, words, code=3, setup=None):
             expect(word in last, f"{arguments}: '{word}' is not in: {last}")
         left = {each.name for each in data.iterdir()} if data.is_dir() else set()
         expect(setup is not None or left <= {"LOCK"}, f"{arguments}: left behind: {left}")
+
+
+def test_stops_while_it_asks_its_peers():
+    """A first start waits for peers that could know the node; here they say nothing."""
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory())
+        silent = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        peers = [f"{node}=127.0.0.1:{port}" for node, port in enumerate(
+            [*free_ports(1), *(each.getsockname()[1] for each in silent)], start=1)]
+        node = subprocess.Popen([str(BIN / "tallyd"), "--id", "1", "--data", f"{home}/data",
+                                 "--peers", ",".join(peers), "--bootstrap"],
+                                stderr=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        node.terminate()
+        said = node.communicate(timeout=10)[1]
+        expect(node.returncode == 0, f"exit {node.returncode}: {said}")
 
 
 def test_refuses_to_start():
