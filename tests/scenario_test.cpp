@@ -550,7 +550,8 @@ TEST(Expectations, ThatDoNotHoldAreViolations) {
   expect_unmet("expect { never_seen: 'became_leader' }", "became_leader was seen 1 times");
   expect_unmet("expect { leader_within_ms: 10 }", "not within 10 ms");
   expect_unmet("expect { committed_min: 1000000 }", "not 1000000");
-  expect_unmet("expect { } expect { seen: 'log_truncated' }", "log_truncated");
+  expect_unmet("expect { never_seen: 'disk_full' } expect { seen: 'log_truncated' }",
+               "log_truncated");
 }
 
 TEST(Expectations, OfACountersValue) {
