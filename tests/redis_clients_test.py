@@ -147,7 +147,11 @@ def test_libraries_count_through_leader_kills():
                 words = [*command, f"{name}-{where}", seconds, *ports]
                 began[name, where] = subprocess.Popen(
                     words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(1)
+        # On a busy machine one may come late to the node that dies.
+        until = time.monotonic() + 60
+        while not all(cluster.value(f"{name}-{where}") > 0 for name, where in began):
+            expect(time.monotonic() < until, "not all of the libraries count")
+            time.sleep(0.1)
         killed = leader
         for round_number in range(3):
             cluster.kill(killed)
