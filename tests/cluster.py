@@ -160,19 +160,22 @@ class Cluster:
     def lose_power(self, nodes, seed):
         """All of them at once; what they wrote and never synced may be gone. How much was.
 
-        A moment is sought at which there is something to lose: a quick disk leaves few.
+        A moment is sought at which there is something to lose: a quick disk leaves few, and a
+        cluster that has just started leaves none until it has a leader.
         """
         running = [node for node in nodes if node in self.processes]
-        for attempt in range(20):
+        draw = random.Random(seed)
+        until = time.monotonic() + 5
+        while True:
             for node in running:
                 self.pause(node)
-            if any(has_unsynced(self.home / f"unsynced{node}") for node in running):
+            if (time.monotonic() > until or
+                    any(has_unsynced(self.home / f"unsynced{node}", self.data(node))
+                        for node in running)):
                 break
             for node in running:
                 self.resume(node)
-            time.sleep(0.003 * attempt)
-        for node in running:
-            self.pause(node)
+            time.sleep(draw.uniform(0.001, 0.05))
         touched = 0
         for node in nodes:
             self.kill(node)

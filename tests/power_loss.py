@@ -56,13 +56,17 @@ def synced(notes):
     return covered
 
 
-def has_unsynced(log):
-    """Whether a power loss would take anything now. The process that writes must stand still."""
+def has_unsynced(log, directory):
+    """Whether a power loss could take writes now. The process that writes must stand still.
+
+    Only files of the directory count: what the process tells its stderr is never synced.
+    """
     if not pathlib.Path(log).exists():
         return False
     notes = read_notes(log)
     covered = synced(notes)
-    return any(note.number >= covered.get(int(note.words[0]), 0)
+    files = by_inode(pathlib.Path(directory))
+    return any(int(note.words[0]) in files and note.number >= covered.get(int(note.words[0]), 0)
                for note in notes if note.kind in ("W", "T"))
 
 
