@@ -309,6 +309,10 @@ Params draw_params(uint64_t seed) {
       entry_capacity(params) / 3, 20, swarm.one_of("workload.think_us_max", {400, 1000, 2500}));
   const int64_t lanes = workload.clients() * workload.pipeline();
   workload.set_think_us_max(2 * params.duration_ms() * 1000 * lanes / operations);
+  // Nor asked again sooner than all could have been answered: entries of retries would pile up.
+  workload.set_attempt_timeout_ms(
+      std::max(workload.attempt_timeout_ms(),
+               params.duration_ms() * lanes / std::max<int64_t>(1, entry_capacity(params))));
   draw_faults(swarm, election_ms, params.nodes(), *params.mutable_faults());
   // A plan of one or two faults may find nothing to act on.
   auto& faults = *params.mutable_faults();
