@@ -193,6 +193,11 @@ bool Machine::request_transfer(NodeId to) {
   return request_wake();
 }
 
+bool Machine::request_snapshot() {
+  node_->request_snapshot();
+  return request_wake();
+}
+
 // The simulator draws how inputs are grouped: at once, or with all that comes a little later.
 bool Machine::request_wake() {
   const int64_t grouping_us = env_.params.raft().grouping_us();

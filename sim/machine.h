@@ -98,6 +98,7 @@ class Machine final : public tally::Clock, public tally::Network, private SimDis
   bool on_wake(uint64_t incarnation);
   bool on_disk(uint64_t operation);
   bool request_transfer(NodeId to);
+  bool request_snapshot();
   // Keeps an event for a paused machine until it resumes.
   void stall(const Event& event) { stalled_.push_back(event); }
   bool timer_is_current(uint64_t generation) const { return generation == timer_generation_; }

@@ -152,7 +152,8 @@ void draw_faults(const Swarm& swarm, int64_t election_ms, int64_t nodes, Params:
   const google::protobuf::Descriptor* descriptor = faults.GetDescriptor();
   const google::protobuf::Reflection* reflection = faults.GetReflection();
   for (int kind = FaultKind_MIN; kind <= kLastDrawnKind; ++kind) {
-    const bool on = kind == TRANSFER      ? process
+    const bool asks = kind == TRANSFER || kind == TAKE_SNAPSHOT;
+    const bool on = asks                  ? process
                     : kind <= FLAP        ? network
                     : kind <= PAUSE       ? process
                     : kind <= RESET_LINKS ? slow

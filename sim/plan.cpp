@@ -138,7 +138,8 @@ void fill(const Drawer& drawer, uint64_t entry, const Params& params, Fault& fau
     case DISK_STALL:
     case SYNC_FAILS:
     case WIPE:
-    case TRANSFER: drawer.target_one(entry, fault); break;
+    case TRANSFER:
+    case TAKE_SNAPSHOT: drawer.target_one(entry, fault); break;
     case DISK_FULL:
       drawer.target_one(entry, fault);
       fault.set_room_bytes(
@@ -208,11 +209,13 @@ bool is_certain(const Fault& fault, const Params& params) {
     case MISDIRECTED_WRITE:
     case READ_ERROR:
     case WIPE: return params.nodes() > 2 && takes_down(fault);
-    // These wait for a call that may not come, or for another leader than the one there is.
+    // These wait for a call that may not come, for another leader than the one there is, or for a
+    // node that runs.
     case CRASH_POINT:
     case SYNC_FAILS:
     case MESSAGES:
-    case TRANSFER: return false;
+    case TRANSFER:
+    case TAKE_SNAPSHOT: return false;
   }
   return false;
 }
@@ -305,7 +308,8 @@ bool has_end(const Fault& fault) {
   switch (fault.kind()) {
     case CLOCK_JUMP:
     case RESET_LINKS:
-    case TRANSFER: return false;
+    case TRANSFER:
+    case TAKE_SNAPSHOT: return false;
     case BIT_ROT:
     case MISDIRECTED_WRITE:
     case READ_ERROR: return fault.has_duration_ms() && fault.restart();

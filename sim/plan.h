@@ -28,7 +28,7 @@ void make_certain(uint64_t seed, const Params& params, std::vector<Fault>& plan)
 inline constexpr int64_t kPlanMsMax = 1'000'000'000;
 
 // The last kind that has a weight in Params::Faults.
-inline constexpr FaultKind kLastDrawnKind = TRANSFER;
+inline constexpr FaultKind kLastDrawnKind = TAKE_SNAPSHOT;
 
 // The faults that one with `times` stands for. REQUIRES: it has passed repeat_error.
 std::vector<Fault> without_repeats(const Fault& fault);

@@ -129,6 +129,7 @@ std::string deed_text(const Fault& fault) {
     case READ_ERROR: return fmt::format("make a sector of {} unreadable", target);
     case WIPE: return fmt::format("crash {} and wipe its disk", target);
     case TRANSFER: return "ask the leader to hand over to " + target;
+    case TAKE_SNAPSHOT: return fmt::format("ask {} for a snapshot", target);
     case MESSAGES: return messages_text(fault);
   }
   return fault_name(fault.kind());

@@ -150,6 +150,7 @@ class World {
   bool held_down(uint32_t number) const;
   bool damage(const Fault& fault, Machine& machine);
   bool transfer(const Machine& to);
+  bool snapshot(Machine& machine);
   void crash(Machine& machine);
   void set_disk_faults(Machine& machine);
   static DiskPoint disk_point(const Fault& fault);

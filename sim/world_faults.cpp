@@ -233,6 +233,7 @@ bool World::apply_to_machines(size_t position) {
       case READ_ERROR:
       case WIPE: effective |= damage(fault, machine); break;
       case TRANSFER: effective = transfer(machine); break;
+      case TAKE_SNAPSHOT: effective |= snapshot(machine); break;
       default: CHECK(false, "not a fault of machines: {}", fault_name(fault.kind()));
     }
   }
@@ -269,6 +270,15 @@ bool World::transfer(const Machine& to) {
   if (story_ != nullptr) story_->touch(from.number());
   if (from.request_transfer(to.id())) after_step(from);
   after_end(from, from.take_end());
+  return true;
+}
+
+// False when the machine does not run.
+bool World::snapshot(Machine& machine) {
+  if (machine.state() != Machine::State::kUp || !machine.has_node()) return false;
+  if (narrator_.on()) narrator_.cause(machine, "asked for a snapshot");
+  if (machine.request_snapshot()) after_step(machine);
+  after_end(machine, machine.take_end());
   return true;
 }
 
