@@ -112,6 +112,9 @@ int connect_to(const std::string& address, std::string& error);
 
 // A listening, non-blocking socket; -1 and `error` when there is none.
 int listen_on(const std::string& address, std::string& error);
+// What its owner accepts in one turn of the loop, and when it tries again where it could not.
+inline constexpr int kAcceptsPerTurn = 64;
+inline constexpr Duration kAcceptRetry = std::chrono::milliseconds(100);
 // Of a TCP connection: nothing waits to be sent together with more, and an idle one whose other end
 // has vanished ends some time. It also ends when what was sent is not acknowledged in so many
 // milliseconds; 0: only when TCP gives up.

@@ -10,21 +10,18 @@
 #include <cstring>
 
 namespace tally {
-namespace {
 
-int write_at(int fd, const std::byte* data, size_t length, uint64_t offset) {
-  while (length > 0) {
-    const ssize_t bytes = pwrite(fd, data, length, static_cast<off_t>(offset));
+int write_all(int fd, uint64_t offset, std::span<const std::byte> data) {
+  size_t written = 0;
+  while (written < data.size()) {
+    const ssize_t bytes = pwrite(fd, data.data() + written, data.size() - written,
+                                 static_cast<off_t>(offset + written));
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes < 0) return errno;
-    data += bytes;
-    length -= static_cast<size_t>(bytes);
-    offset += static_cast<size_t>(bytes);
+    written += static_cast<size_t>(bytes);
   }
   return 0;
 }
-
-}  // namespace
 
 bool DirectWindow::is_possible(int fd) {
   struct statfs status {};
@@ -50,7 +47,7 @@ int DirectWindow::write_out() {
   if (!is_dirty()) return 0;
   const size_t begin = dirty_begin_ / kBlock * kBlock;
   const size_t end = (dirty_end_ + kBlock - 1) / kBlock * kBlock;
-  const int error = write_at(direct_fd_, bytes_.get() + begin, end - begin, offset_ + begin);
+  const int error = write_all(direct_fd_, offset_ + begin, {bytes_.get() + begin, end - begin});
   if (error == EINVAL) {
     possible_ = false;  // other blocks than these are asked for here
     return settle();
@@ -61,8 +58,8 @@ int DirectWindow::write_out() {
 
 int DirectWindow::settle() {
   if (!is_dirty()) return 0;
-  const int error =
-      write_at(fd_, bytes_.get() + dirty_begin_, dirty_end_ - dirty_begin_, offset_ + dirty_begin_);
+  const int error = write_all(fd_, offset_ + dirty_begin_,
+                              {bytes_.get() + dirty_begin_, dirty_end_ - dirty_begin_});
   if (error == 0) dirty_begin_ = dirty_end_ = 0;
   return error;
 }

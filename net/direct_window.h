@@ -18,6 +18,9 @@
 
 namespace tally {
 
+// pwrite() of all of it. 0 or an errno.
+int write_all(int fd, uint64_t offset, std::span<const std::byte> data);
+
 class DirectWindow {
  public:
   explicit DirectWindow(int directory_fd) : directory_fd_(directory_fd) {}

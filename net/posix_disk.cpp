@@ -28,6 +28,7 @@ constexpr size_t kDescriptorsMax = 16;
 
 DiskStatus status_of(int error) {
   switch (error) {
+    case 0: return DiskStatus::kOk;
     case ENOENT: return DiskStatus::kNotFound;
     case EEXIST: return DiskStatus::kExists;
     case ENOSPC:
@@ -237,7 +238,7 @@ DiskStatus PosixDisk::write_here(int fd, std::string_view file, uint64_t offset,
     if (error != 0) return status_of(error);
     window_.forget();
   }
-  return write_at(fd, offset, data.data(), data.size());
+  return status_of(write_all(fd, offset, data));
 }
 
 void PosixDisk::truncate(std::string_view file, uint64_t size, DiskToken token) {
@@ -423,22 +424,10 @@ DiskStatus PosixDisk::run(const Call& call) {
   if (fd < 0) return status_of(errno);
   switch (call.kind) {
     case Kind::kRead: return read_at(fd, call.offset, call.length, *call.out);
-    case Kind::kWrite: return write_at(fd, call.offset, call.data, call.length);
+    case Kind::kWrite: return status_of(write_all(fd, call.offset, {call.data, call.length}));
     case Kind::kTruncate: return status_of_call(ftruncate(fd, static_cast<off_t>(call.offset)));
     default: return status_of_call(fdatasync(fd));
   }
-}
-
-DiskStatus PosixDisk::write_at(int fd, uint64_t offset, const std::byte* data, size_t length) {
-  size_t written = 0;
-  while (written < length) {
-    const ssize_t bytes =
-        pwrite(fd, data + written, length - written, static_cast<off_t>(offset + written));
-    if (bytes < 0 && errno == EINTR) continue;
-    if (bytes < 0) return status_of(errno);
-    written += static_cast<size_t>(bytes);
-  }
-  return DiskStatus::kOk;
 }
 
 int PosixDisk::descriptor(const std::string& file) {

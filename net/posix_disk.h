@@ -130,7 +130,6 @@ class PosixDisk final : public Disk, private Watcher {
   DiskStatus run(const Call& call);
   DiskStatus write_here(int fd, std::string_view file, uint64_t offset,
                         std::span<const std::byte> data);
-  DiskStatus write_at(int fd, uint64_t offset, const std::byte* data, size_t length);
   // A descriptor of the file, kept open; -1 and errno when there is none.
   int descriptor(const std::string& file);
   void forget_descriptor(const std::string& file);

@@ -14,8 +14,6 @@ namespace tally {
 namespace {
 
 constexpr RespLimits kLimits{};
-constexpr int kAcceptsPerTurn = 64;
-constexpr Duration kAcceptRetry = std::chrono::milliseconds(100);
 constexpr Duration kAskAgainAfter = std::chrono::milliseconds(10);
 constexpr Duration kBlockedLookEvery = std::chrono::seconds(1);
 constexpr size_t kReadBytes = size_t{64} << 10;

@@ -21,8 +21,6 @@ using std::chrono::seconds;
 constexpr Duration kHandshakeTimeout = seconds(1);
 constexpr Duration kRetryMin = milliseconds(20);
 constexpr Duration kRetryMax = milliseconds(1000);
-constexpr int kAcceptsPerTurn = 64;
-constexpr Duration kAcceptRetry = milliseconds(100);
 // Connections that have not said yet who they are; the oldest makes room.
 constexpr size_t kStrangersMax = 128;
 constexpr Duration kStrangerMin = milliseconds(100);  // for so long none has to make room
