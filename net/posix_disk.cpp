@@ -28,7 +28,6 @@ constexpr size_t kDescriptorsMax = 16;
 
 DiskStatus status_of(int error) {
   switch (error) {
-    case 0: return DiskStatus::kOk;
     case ENOENT: return DiskStatus::kNotFound;
     case EEXIST: return DiskStatus::kExists;
     case ENOSPC:
@@ -92,7 +91,6 @@ PosixDisk::PosixDisk(Loop& loop, std::string directory, int directory_fd)
     : loop_(loop),
       directory_(std::move(directory)),
       directory_fd_(directory_fd),
-      window_(directory_fd),
       event_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   CHECK(event_fd_ >= 0, "{}", errno_text("eventfd"));
   loop_.watch(event_fd_, EPOLLIN, *this);
@@ -204,12 +202,12 @@ void PosixDisk::write(std::string_view file, uint64_t offset, std::span<const st
   if (data.size() <= kInlineWriteBytesMax) {
     std::unique_lock lock(mutex_);
     const bool idle = std::none_of(calls_.begin(), calls_.end(), [&](const Call& call) {
-      return !call.done && (call.through_window || call.file == file || call.to == file);
+      return !call.done && (call.file == file || call.to == file);
     });
     const auto known = descriptors_.find(file);
     if (idle && known != descriptors_.end()) {
       // Under the lock, so that no worker closes the descriptor meanwhile.
-      done_.push_back({token, write_here(known->second, file, offset, data)});
+      done_.push_back({token, write_at(known->second, offset, data.data(), data.size())});
       lock.unlock();
       ++unfinished_count_;
       has_news_ = true;
@@ -223,22 +221,6 @@ void PosixDisk::write(std::string_view file, uint64_t offset, std::span<const st
          .offset = offset,
          .length = data.size(),
          .data = data.data()});
-}
-
-// What a sync will follow at once needs not pass through the page cache.
-DiskStatus PosixDisk::write_here(int fd, std::string_view file, uint64_t offset,
-                                 std::span<const std::byte> data) {
-  if (holds_syncs_ && synced_file_ == file && unsynced_bytes_ <= kHeldSyncBytesMax) {
-    const bool taken = window_.put(file, offset, data);
-    window_file_ = window_.file();
-    if (taken) return DiskStatus::kOk;
-  }
-  if (window_file_ == file) {
-    const int error = window_.settle();
-    if (error != 0) return status_of(error);
-    window_.forget();
-  }
-  return status_of(write_all(fd, offset, data));
 }
 
 void PosixDisk::truncate(std::string_view file, uint64_t size, DiskToken token) {
@@ -256,7 +238,6 @@ void PosixDisk::sync(std::string_view file, DiskToken token) {
   unsynced_bytes_ = 0;
   Call call{.kind = Kind::kSync, .token = token, .file = std::string(file), .to = {}};
   if (!holds_syncs_ || !small || unfinished_count_ > 0) return begin(std::move(call));
-  call.through_window = window_file_ == file;
   call.running = true;
   ++unfinished_count_;
   const std::lock_guard lock(mutex_);
@@ -295,8 +276,6 @@ void PosixDisk::sync_directory(DiskToken token) {
 
 void PosixDisk::begin(Call&& call) {
   ++unfinished_count_;
-  call.through_window =
-      !window_file_.empty() && (call.file == window_file_ || call.to == window_file_);
   {
     const std::lock_guard lock(mutex_);
     calls_.push_back(std::move(call));
@@ -388,11 +367,6 @@ PosixDisk::Call* PosixDisk::next_call() {
 }
 
 DiskStatus PosixDisk::run(const Call& call) {
-  if (call.through_window) {
-    const int error = call.kind == Kind::kSync ? window_.write_out() : window_.settle();
-    if (error != 0) return status_of(error);
-    if (call.kind != Kind::kSync && call.kind != Kind::kRead) window_.forget();
-  }
   switch (call.kind) {
     case Kind::kCreate: {
       const int fd =
@@ -424,10 +398,22 @@ DiskStatus PosixDisk::run(const Call& call) {
   if (fd < 0) return status_of(errno);
   switch (call.kind) {
     case Kind::kRead: return read_at(fd, call.offset, call.length, *call.out);
-    case Kind::kWrite: return status_of(write_all(fd, call.offset, {call.data, call.length}));
+    case Kind::kWrite: return write_at(fd, call.offset, call.data, call.length);
     case Kind::kTruncate: return status_of_call(ftruncate(fd, static_cast<off_t>(call.offset)));
     default: return status_of_call(fdatasync(fd));
   }
+}
+
+DiskStatus PosixDisk::write_at(int fd, uint64_t offset, const std::byte* data, size_t length) {
+  size_t written = 0;
+  while (written < length) {
+    const ssize_t bytes =
+        pwrite(fd, data + written, length - written, static_cast<off_t>(offset + written));
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0) return status_of(errno);
+    written += static_cast<size_t>(bytes);
+  }
+  return DiskStatus::kOk;
 }
 
 int PosixDisk::descriptor(const std::string& file) {

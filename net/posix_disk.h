@@ -9,8 +9,7 @@
 // deliver().
 //
 // Its sync may be made on the calling thread, too, when that has nothing better to do: see
-// hold_syncs(). What such a sync will follow does not even go into the page cache
-// (direct_window.h): the sync writes it, and tells when that fails.
+// hold_syncs().
 //
 // It refuses to retry anything: an error is reported as it is, once.
 #pragma once
@@ -28,7 +27,6 @@
 
 #include "core/env.h"
 #include "net/baton.h"
-#include "net/direct_window.h"
 #include "net/loop.h"
 
 namespace tally {
@@ -112,7 +110,6 @@ class PosixDisk final : public Disk, private Watcher {
     size_t length = 0;
     const std::byte* data = nullptr;
     std::string* out = nullptr;
-    bool through_window = false;  // to the file whose bytes window_ holds
     bool running = false;
     bool done = false;
   };
@@ -128,8 +125,7 @@ class PosixDisk final : public Disk, private Watcher {
   void work();
   Call* next_call();
   DiskStatus run(const Call& call);
-  DiskStatus write_here(int fd, std::string_view file, uint64_t offset,
-                        std::span<const std::byte> data);
+  DiskStatus write_at(int fd, uint64_t offset, const std::byte* data, size_t length);
   // A descriptor of the file, kept open; -1 and errno when there is none.
   int descriptor(const std::string& file);
   void forget_descriptor(const std::string& file);
@@ -137,8 +133,7 @@ class PosixDisk final : public Disk, private Watcher {
   Loop& loop_;
   const std::string directory_;
   const int directory_fd_;
-  DirectWindow window_;  // of the loop's thread, or of the one call that is through_window
-  const int event_fd_;   // readable when workers have done something
+  const int event_fd_;  // readable when workers have done something
   int lock_fd_ = -1;
   bool locked_elsewhere_ = false;
   DiskClient* client_ = nullptr;
@@ -159,7 +154,6 @@ class PosixDisk final : public Disk, private Watcher {
   Call* held_ = nullptr;          // one of calls_, marked as running
   std::string synced_file_;       // the last one that was synced...
   size_t unsynced_bytes_ = 0;     // ...and what was written to it since
-  std::string window_file_;       // window_'s; it may know no longer
   bool has_news_ = false;         // done on the loop's thread
   std::vector<Done> delivering_;  // reused
   std::vector<std::thread> workers_;

@@ -169,7 +169,7 @@ class Cluster:
         while True:
             for node in running:
                 self.pause(node)
-            if (time.monotonic() > until or
+            if (not running or time.monotonic() > until or
                     any(has_unsynced(self.home / f"unsynced{node}", self.data(node))
                         for node in running)):
                 break

@@ -1,6 +1,5 @@
 // Conformance: one body over the seam, run against the simulated and the real clock, network and
 // disk. What is true in one world only is no part of core/env.h.
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -10,10 +9,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -372,89 +368,6 @@ TEST(PosixDisk, HoldsTheSyncOfWhatIsSmallAndAlone) {
   EXPECT_FALSE(disk->has_held_sync()) << "b's is under way";
   finish();
   EXPECT_EQ(disk->sync_count(), 6U);
-}
-
-// Writes pass the page cache by where they can (net/direct_window.h), between others that do not.
-TEST(PosixDisk, TheFileIsWhatWasWrittenWhicheverWayItWent) {
-  const TemporaryDirectory directory;
-  Loop loop;
-  std::string error;
-  const auto disk = PosixDisk::open(loop, directory.path() + "/data", error);
-  ASSERT_NE(disk, nullptr) << error;
-  const auto finish = [&] {
-    if (disk->has_held_sync()) disk->release_sync();
-    while (disk->unfinished_count() > 0) {
-      if (!disk->deliver()) loop.turn(kNever);
-    }
-  };
-  std::string name = "log";
-  const auto on_file = [&] {
-    std::ifstream file(directory.path() + "/data/" + name, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(file), {});
-  };
-  std::mt19937 random(1);
-  const auto below = [&](size_t end) {
-    return std::uniform_int_distribution<size_t>(0, end - 1)(random);
-  };
-  std::string model;
-  const auto write = [&](size_t offset, size_t length) {
-    const std::string data(length, static_cast<char>('a' + below(26)));
-    model.resize(std::max(model.size(), offset + length));
-    model.replace(offset, length, data);
-    disk->write(name, offset, std::as_bytes(std::span(data.data(), data.size())), 1);
-    finish();
-  };
-  disk->create(name, 1);
-  finish();
-  write(0, 300'001);  // its last block is not whole
-  disk->sync(name, 1);
-  disk->hold_syncs();
-  finish();
-
-  // Refused because it ends behind the last whole block; the next one stands in a block with it.
-  write(299'000, 2000);
-  write(298'990, 5);
-  disk->sync(name, 1);
-  finish();
-  EXPECT_EQ(on_file(), model);
-
-  size_t at = 0;  // as a log grows
-  int not_there_yet = 0;
-  for (int i = 0; i < 1500; ++i) {
-    const size_t kind = below(100);
-    if (kind < 60) {
-      const size_t length = 1 + below(kind < 5 ? 70'000 : 3000);
-      if (kind < 10 || at + length > model.size()) at = below(model.size());
-      write(at, length);
-      at += length;
-      if (kind >= 20 && on_file() != model) ++not_there_yet;
-    } else if (kind < 95) {
-      disk->sync(name, 1);
-      finish();
-      ASSERT_EQ(on_file(), model) << "after the sync, step " << i;
-    } else if (kind < 98) {
-      std::string read;
-      disk->start_read(name, 0, model.size() + 1, &read, 1);
-      finish();
-      ASSERT_EQ(read, model) << "step " << i;
-    } else if (kind < 99) {
-      model.resize(250'000 + below(100'000));
-      disk->truncate(name, model.size(), 1);
-      finish();
-    } else {
-      const std::string to = name == "log" ? "other" : "log";
-      disk->rename(name, to, 1);
-      finish();
-      name = to;
-      ASSERT_EQ(on_file(), model) << "renamed, step " << i;
-    }
-  }
-  const int fd = open((directory.path() + "/data/" + name).c_str(), O_RDONLY | O_CLOEXEC);
-  ASSERT_GE(fd, 0);
-  const bool possible = DirectWindow::is_possible(fd);
-  close(fd);
-  if (!possible) GTEST_SKIP() << "no writes past the page cache on this file system";
-  EXPECT_GT(not_there_yet, 200) << "what waits for its sync is not in the file";
 }
 
 TEST(Loop, TurnsTheOneNestedInItToo) {

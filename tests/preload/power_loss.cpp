@@ -72,11 +72,7 @@ void note_content(char kind, int fd, unsigned long offset, unsigned long length)
   struct stat status {};
   if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) return;
   std::string before(length, '\0');
-  // Not through `fd`, which may write past the page cache and then reads whole blocks only.
-  const std::string path = "/proc/self/fd/" + std::to_string(fd);
-  const int reader = static_cast<int>(syscall(SYS_openat, AT_FDCWD, path.c_str(), O_RDONLY, 0));
-  const ssize_t have = pread(reader, before.data(), length, static_cast<off_t>(offset));
-  close(reader);
+  const ssize_t have = pread(fd, before.data(), length, static_cast<off_t>(offset));
   before.resize(have > 0 ? static_cast<size_t>(have) : 0);
   char line[128];
   std::snprintf(line, sizeof(line), "%c %lu %lu %lu %lu", kind, status.st_ino, offset,
