@@ -33,6 +33,11 @@ std::string config_error(const RaftConfig& config) {
         "us)",
         config.election_timeout_min.count() / 1000, config.heartbeat_interval.count() / 1000);
   }
+  if (config.spare_delay < Duration(0) || config.spare_delay > config.heartbeat_interval) {
+    return fmt::format(
+        "the delay of spare followers ({} us) must be from 0 to the heartbeat interval ({} us)",
+        config.spare_delay.count() / 1000, config.heartbeat_interval.count() / 1000);
+  }
   if (config.append_entry_count_max == 0) return "an append must be allowed at least one entry";
   if (config.inflight_append_count_max == 0) return "at least one append must be allowed in flight";
   return {};
@@ -215,6 +220,9 @@ Time Raft::next_deadline() const {
   if (!is_leader()) return election_deadline_;
   Time deadline = heartbeat_due_at_;
   if (transfer_to_ != kNoNode) deadline = std::min(deadline, transfer_until_);
+  for (const Progress& progress : followers_) {
+    if (progress.entries_due_at > now_) deadline = std::min(deadline, progress.entries_due_at);
+  }
   if (!followers_.empty()) {
     deadline = std::min(deadline, quorum_contact_at() + config_.election_timeout_min);
   }

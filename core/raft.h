@@ -42,6 +42,10 @@ struct RaftConfig {
   uint64_t append_entry_count_max = 256;    // entries in one append message
   uint64_t append_bytes_max = 256 << 10;    // their data; one entry always fits
   uint64_t inflight_append_count_max = 16;  // unanswered appends per follower
+  // How long entries may wait before they are sent to a follower without which there is a quorum.
+  // It gets several batches at once then, for one sync. A commit waits so much longer, once, when
+  // one of the others fails. At most the heartbeat interval; 0: nobody waits.
+  Duration spare_delay = Duration(0);
 };
 
 // Empty when the options fit together, else what is wrong with which one.
@@ -216,6 +220,8 @@ class Raft {
     std::deque<LogIndex> inflight;    // kPipeline: last index of each unanswered append
     Time appended_at;                 // kPipeline: when the newest of them left
     Time pipeline_since;              // kPipeline: refusals of what left earlier are old news
+    bool spare = false;               // the last commit did without it
+    Time entries_due_at = kNever;     // spare, in kPipeline: when what waits for it is to be sent
     SnapshotId sending;               // kSnapshot: which
     uint64_t next_piece = 0;          // kSnapshot: of that one
     Time piece_sent_at = kNever;      // kSnapshot: kNever when no piece is unanswered
@@ -309,9 +315,11 @@ class Raft {
   void append_to_log(EntryType type, Bytes data);
   void replicate();
   void replicate_to(Progress& progress, bool heartbeat_due);
+  bool may_wait(Progress& progress, bool heartbeat_due);
   void send_append(Progress& progress, LogIndex prev, bool with_entries);
   void send_snapshot_piece(Progress& progress);
   void maybe_commit();
+  void choose_spares();
   void confirm_reads();
   void fail_reads();
   void check_quorum_contact();

@@ -269,6 +269,7 @@ void Raft::replicate() {
 }
 
 void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
+  const bool waits = may_wait(progress, heartbeat_due);
   if (progress.state != Progress::State::kSnapshot && progress.next_index <= log_.base_index()) {
     CHECK(snapshot_, "the log begins at {} and there is no snapshot",
           log_.base_index().value() + 1);
@@ -291,6 +292,7 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
     }
     return;
   }
+  if (waits) return;
   bool sent = false;
   while (progress.next_index <= log_.last_index()) {
     if (progress.inflight.size() >= config_.inflight_append_count_max) {
@@ -301,6 +303,7 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
     progress.appended_at = now_;
     sent = true;
   }
+  if (progress.next_index > log_.last_index()) progress.entries_due_at = kNever;
   if (!heartbeat_due) return;
   // A heartbeat never waits for a follower's disk, as the answer to entries does. While appends are
   // fresh it names what is known to match: overtaking them must not look like a loss. Later it
@@ -309,6 +312,18 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
       !progress.inflight.empty() && now_ - progress.appended_at < config_.heartbeat_interval;
   const LogIndex known = fresh ? progress.match_index : progress.next_index - 1;
   send_append(progress, std::max(known, log_.base_index()), /*with_entries=*/false);
+}
+
+// A spare follower gets entries late, but with every heartbeat: that of a read may go to the one
+// that is to serve it. What is due stays so while the window is full.
+bool Raft::may_wait(Progress& progress, bool heartbeat_due) {
+  if (!progress.spare || progress.state != Progress::State::kPipeline ||
+      progress.next_index > log_.last_index()) {
+    progress.entries_due_at = kNever;
+    return false;
+  }
+  if (progress.entries_due_at == kNever) progress.entries_due_at = now_ + config_.spare_delay;
+  return now_ < progress.entries_due_at && !heartbeat_due && transfer_to_ == kNoNode;
 }
 
 // One piece is unanswered at a time, so that a transfer never holds up anything else. A piece that
@@ -387,6 +402,26 @@ void Raft::maybe_commit() {
     return;
   }
   advance_commit(reached);
+  choose_spares();
+}
+
+// A commit needs a quorum, and whoever made one is asked first again; a follower that was needed
+// before stays so while it keeps up. The others are spare: as soon as one of them is ahead, because
+// a needed one is slow or gone, it takes its place.
+void Raft::choose_spares() {
+  if (config_.spare_delay == Duration(0)) return;
+  size_t wanted = quorum() - 1;
+  const auto choose = [&](Progress& progress) {
+    const bool made_it = progress.repair == 0 && progress.match_index >= commit_index_;
+    progress.spare = wanted == 0 || !made_it;
+    if (!progress.spare) --wanted;
+  };
+  for (Progress& progress : followers_) {
+    if (!progress.spare) choose(progress);
+  }
+  for (Progress& progress : followers_) {
+    if (progress.spare) choose(progress);
+  }
 }
 
 LogIndex Raft::replicated_index() const {

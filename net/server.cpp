@@ -30,6 +30,8 @@ constexpr Duration kLockWaitMax = std::chrono::seconds(1);
 // How long a leader leaves its clients alone for the sake of larger batches. A commit is quicker as
 // a rule; then clients are heard with it.
 constexpr Duration kGatherMax = std::chrono::milliseconds(2);
+// A few batches of a cluster at work; the cluster does not notice when a follower fails.
+constexpr Duration kSpareDelay = std::chrono::milliseconds(5);
 // A sync that takes longer must not hold up heartbeats.
 constexpr Duration kSyncPatience = std::chrono::milliseconds(10);
 // After one that took longer than this, others do the waiting for so many times as long.
@@ -220,6 +222,7 @@ NodeConfig node_config(const ServerOptions& options, const Identity& identity) {
   config.raft.election_timeout_min = options.election_timeout_min;
   config.raft.heartbeat_interval = options.heartbeat_interval;
   config.raft.seed = system_random();
+  config.raft.spare_delay = std::min(kSpareDelay, options.heartbeat_interval);
   config.session_limits.timeout = options.session_timeout;
   config.session_limits.session_count_max = options.session_count_max;
   config.snapshot_log_bytes = options.snapshot_log_bytes;

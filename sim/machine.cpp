@@ -54,6 +54,7 @@ NodeConfig Machine::node_config() const {
   config.raft.append_entry_count_max = static_cast<uint64_t>(raft.append_entries());
   config.raft.append_bytes_max = static_cast<uint64_t>(raft.append_bytes());
   config.raft.inflight_append_count_max = static_cast<uint64_t>(raft.inflight_appends());
+  config.raft.spare_delay = us(raft.spare_delay_us());
   config.session_limits.timeout = ms(workload.session_timeout_ms());
   config.session_limits.session_count_max = static_cast<uint64_t>(workload.sessions_max());
   config.snapshot_log_bytes = static_cast<uint64_t>(raft.snapshot_bytes());

@@ -59,6 +59,8 @@ void draw_raft(const Swarm& swarm, Params::Raft& raft) {
                                 swarm.one_of("raft.snapshot_interval_ms", {5, 100'000, 100'000}));
   raft.set_snapshot_piece_bytes(swarm.one_of("raft.snapshot_piece_bytes", {1, 100, 65536}));
   raft.set_kept_log_bytes(swarm.one_of("raft.kept_log_bytes", {0, 100, 5000}));
+  raft.set_spare_delay_us(raft.heartbeat_ms() *
+                          swarm.one_of("raft.spare_delay_us", {0, 50, 500, 1000}));
 }
 
 void draw_network(const Swarm& swarm, int64_t election_ms, Params::Network& network) {
@@ -236,6 +238,7 @@ Params calm_params() {
   raft.set_snapshot_interval_ms(100'000'000);
   raft.set_snapshot_piece_bytes(65536);
   raft.set_kept_log_bytes(5000);
+  raft.set_spare_delay_us(0);
   auto& network = *params.mutable_network();
   network.set_latency_us_min(200);
   network.set_latency_us_max(1000);
@@ -369,6 +372,8 @@ std::string params_error(const Params& params) {
   const std::string errors[] = {
       order_error("twice raft.heartbeat_ms", 2 * raft.heartbeat_ms(), "raft.election_timeout_ms",
                   raft.election_timeout_ms()),
+      order_error("raft.spare_delay_us", raft.spare_delay_us(), "1000 times raft.heartbeat_ms",
+                  1000 * raft.heartbeat_ms()),
       order_error("network.latency_us_min", network.latency_us_min(), "network.latency_us_max",
                   network.latency_us_max()),
       order_error("disk.write_us_min", disk.write_us_min(), "disk.write_us_max",

@@ -47,6 +47,7 @@ RaftCluster::RaftCluster(const Options& options) : invariants_(options.node_coun
   base_config_.append_entry_count_max = options.append_entry_count_max;
   base_config_.append_bytes_max = options.append_bytes_max;
   base_config_.inflight_append_count_max = options.inflight_append_count_max;
+  base_config_.spare_delay = options.spare_delay;
   for (NodeNumber i = 1; i <= options.node_count; ++i) {
     base_config_.voters.push_back(NodeId(i));
   }

@@ -39,6 +39,7 @@ class RaftCluster {
     uint64_t append_entry_count_max = 256;
     uint64_t append_bytes_max = 256 << 10;
     uint64_t inflight_append_count_max = 16;
+    Duration spare_delay = Duration(0);
   };
   enum class Keep : uint8_t { kDurable, kAll };  // what a crash leaves of unfinished writes
 

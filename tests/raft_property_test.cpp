@@ -318,6 +318,7 @@ RaftCluster::Options options_from(uint64_t seed) {
   options.append_entry_count_max = 1 + scale(draw(seed, 2), 4);
   options.append_bytes_max = scale(draw(seed, 3), 2) == 0 ? 1 : 256 << 10;
   options.inflight_append_count_max = 1 + scale(draw(seed, 4), 4);
+  options.spare_delay = std::chrono::milliseconds(scale(draw(seed, 5), 3) * 40);
   return options;
 }
 

@@ -34,7 +34,7 @@ using Words = std::vector<std::string>;
 
 // "quiet" is no command but a prefix. Nodes are n1, n2, ...; a pair is 1->2, * is any node.
 constexpr const char* kCommands = R"(
-  cluster n=3 [sync=hand] [entries_max=1] [inflight_max=2] [seed=1]   a new group, empty disks
+  cluster n=3 [sync=hand] [entries_max=1] [inflight_max=2] [seed=1] [spare_ms=5]   a new group
   boot n1 term=8 [vote=2] log=1,1,4      starts it from such a disk
   crash n1 [kept=K] / start n1           K unfinished writes are on the disk (default none)
   restart n1 [keep=durable|all]          both
@@ -129,6 +129,7 @@ class Interpreter {
     options.seed = number(words, "seed", 1);
     options.append_entry_count_max = number(words, "entries_max", 256);
     options.inflight_append_count_max = number(words, "inflight_max", 16);
+    options.spare_delay = std::chrono::milliseconds(number(words, "spare_ms", 0));
     cluster_ = std::make_unique<RaftCluster>(options);
     if (option(words, "sync") == "hand") {
       for (NodeNumber i = 1; i <= options.node_count; ++i) cluster_->hold_syncs(i);
