@@ -365,7 +365,8 @@ void RedisServer::mark_dirty(Connection& connection) {
   dirty_.push_back(connection.index);
 }
 
-void RedisServer::flush(Time now) {
+size_t RedisServer::flush(Time now) {
+  const size_t count = dirty_.size();
   now_ = now;
   for (size_t i = 0; i < dirty_.size(); ++i) {
     Connection& connection = *connections_[dirty_[i]];
@@ -373,6 +374,7 @@ void RedisServer::flush(Time now) {
     flush_one(connection);
   }
   dirty_.clear();
+  return count;
 }
 
 void RedisServer::flush_one(Connection& connection) {

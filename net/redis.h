@@ -95,8 +95,9 @@ class RedisServer final : private Watcher {
   void on_response(Endpoint to, ValueResponse&& response);
   // ...after it: what was answered is replied, and connections that waited for it go on...
   void after_step(Time now);
-  // ...and at the end of the turn: replies leave, each connection's in one write.
-  void flush(Time now);
+  // ...and at the end of the turn: replies leave, each connection's in one write. Returns on how
+  // many connections.
+  size_t flush(Time now);
 
   // For what begins from now on.
   void set_limits(Duration operation_timeout, size_t operation_count_max);

@@ -27,9 +27,6 @@ namespace {
 // How long a first start waits for peers that could say that this node's disk was wiped.
 constexpr Duration kAskPeersMax = std::chrono::seconds(2);
 constexpr Duration kLockWaitMax = std::chrono::seconds(1);
-// How long a leader leaves its clients alone for the sake of larger batches. A commit is quicker as
-// a rule; then clients are heard with it.
-constexpr Duration kGatherMax = std::chrono::milliseconds(2);
 // A few batches of a cluster at work; the cluster does not notice when a follower fails.
 constexpr Duration kSpareDelay = std::chrono::milliseconds(5);
 // A sync that takes longer must not hold up heartbeats.
@@ -426,39 +423,34 @@ bool Server::turn() {
   const Time at = now();
   if (at >= transport_->deadline()) transport_->on_time(at);
   const Time redis_deadline = redis_ == nullptr ? kNever : redis_->deadline();
-  if (any || at >= std::min(node_deadline_, redis_deadline)) {
+  if (any || at >= std::min({node_deadline_, redis_deadline, gather_.keeps_until()})) {
     const std::string error = step(at);
     if (failure_.empty()) failure_ = error;
     if (!failure_.empty()) return true;
   }
-  transport_->flush();
-  if (redis_ != nullptr) redis_->flush(at);
+  size_t answered = transport_->flush();
+  if (redis_ != nullptr) answered += redis_->flush(at);
   if (metrics_.expects_flush()) metrics_.on_flushed(now());
-  gather();
+  const Raft& raft = node_->raft();
+  gather_.on_turn({.began = at,
+                   .ended = now(),
+                   .heard = clients_heard_,
+                   .answered_count = answered,
+                   .leads = raft.is_leader(),
+                   .last = raft.log().last_index(),
+                   .committed = raft.commit_index()});
   return sync();
 }
 
-// After each batch a leader leaves clients alone until it is committed, or for a moment: what they
-// ask meanwhile is then found at once, and is one batch for one sync on each node.
-void Server::gather() {
-  const Raft& raft = node_->raft();
-  const LogIndex last = raft.log().last_index();
-  if (!raft.is_leader() || raft.commit_index() == last) {
-    gather_until_ = Time::min();
-  } else if (clients_heard_ && std::exchange(gathered_index_, last) != last) {
-    gather_until_ = now() + kGatherMax;
-  }
-}
-
-Loop& Server::attended() { return now() < gather_until_ ? loop_ : clients_loop_; }
+Loop& Server::attended() { return now() < gather_.deaf_until() ? loop_ : clients_loop_; }
 
 bool Server::wait() {
-  Time deadline = std::min(node_deadline_, transport_->deadline());
+  Time deadline = std::min({node_deadline_, transport_->deadline(), gather_.keeps_until()});
   if (disk_->has_news()) deadline = Time::min();
   Loop& loop = attended();
   clients_heard_ = &loop != &loop_;
   if (!clients_heard_) {
-    deadline = std::min(deadline, gather_until_);
+    deadline = std::min(deadline, gather_.deaf_until());
   } else if (redis_ != nullptr) {
     deadline = std::min(deadline, redis_->deadline());
   }
@@ -469,6 +461,11 @@ std::string Server::step(Time at) {
   if (redis_ != nullptr) {
     redis_->on_time(at);
     redis_->submit(at);
+  }
+  if (gather_.keeps() && gather_.is_over(at, kept_.size())) {
+    gather_.release(kept_.size());
+    for (Envelope& envelope : kept_) node_->receive(std::move(envelope));
+    kept_.clear();
   }
   node_->wake();
   // What it wrote at once is in the page cache by now: its sync can begin.
@@ -530,13 +527,22 @@ void Server::on_envelope(Envelope&& envelope) {
   if (!started_) return;
   if (std::holds_alternative<ClientRequest>(envelope.message)) {
     metrics_.on_request(is_client(envelope.from), now());
+    return take_request(std::move(envelope));
   }
   node_->receive(std::move(envelope));
 }
 
+void Server::take_request(Envelope&& envelope) {
+  if (gather_.keeps() && !is_read(std::get<ClientRequest>(envelope.message))) {
+    kept_.push_back(std::move(envelope));
+  } else {
+    node_->receive(std::move(envelope));
+  }
+}
+
 void Server::on_redis_request(Envelope&& envelope) {
   if (!is_read(std::get<ClientRequest>(envelope.message))) metrics_.on_request(true, now());
-  node_->receive(std::move(envelope));
+  take_request(std::move(envelope));
 }
 
 std::string Server::redis_leader_address() const {

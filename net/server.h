@@ -14,6 +14,7 @@
 
 #include "core/node.h"
 #include "net/baton.h"
+#include "net/gather.h"
 #include "net/http.h"
 #include "net/logger.h"
 #include "net/loop.h"
@@ -115,12 +116,12 @@ class Server final : private Clock,
   std::string start_node();
   std::string start_redis();
   bool turn();
-  void gather();
   Loop& attended();
   bool wait();
   std::string step(Time at);
   bool sync();
   std::string after_step();
+  void take_request(Envelope&& envelope);
   void describe();
   void log(std::string_view level, std::string_view text) { log_.line(level, text); }
   std::string serve_http(std::string_view path, int& code);
@@ -146,8 +147,8 @@ class Server final : private Clock,
   std::unique_ptr<Wal> wal_;
   std::unique_ptr<Node> node_;
   Time node_deadline_ = kNever;
-  Time gather_until_;                   // clients are left alone
-  LogIndex gathered_index_;             // the end of the batch for whose sake
+  Gather gather_;
+  std::vector<Envelope> kept_;          // by it
   bool clients_heard_ = false;          // in this turn
   Time sync_here_from_;                 // before, workers make all syncs
   std::unique_ptr<RedisServer> redis_;  // null: not wanted, or not yet

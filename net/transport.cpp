@@ -154,7 +154,8 @@ void Transport::send(Envelope&& envelope) {
   link.connection->queue(envelope);
 }
 
-void Transport::flush() {
+size_t Transport::flush() {
+  const size_t count = dirty_.size();
   for (Peer& peer : peers_) {
     for (Link& link : peer.lanes) {
       if (link.connection->queued_bytes() > 0) link.connection->flush();
@@ -174,6 +175,7 @@ void Transport::flush() {
   }
   dirty_.clear();
   drop_doomed();
+  return count;
 }
 
 void Transport::drop_doomed() {

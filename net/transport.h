@@ -87,8 +87,9 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   // Reconnects, and ends handshakes that take too long. Call at deadline() or later.
   void on_time(Time now);
   Time deadline() const;
-  // Sends what is queued. Call once per turn of the loop.
-  void flush();
+  // Sends what is queued. Call once per turn of the loop. Returns on how many connections of
+  // clients.
+  size_t flush();
 
   // Every peer was reached, or could not be, at least once.
   bool has_tried_all() const;
