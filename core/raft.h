@@ -44,7 +44,7 @@ struct RaftConfig {
   uint64_t inflight_append_count_max = 16;  // unanswered appends per follower
   // How long entries may wait before they are sent to a follower without which there is a quorum.
   // It gets several batches at once then, for one sync. A commit waits so much longer, once, when
-  // one of the others fails. At most the heartbeat interval; 0: nobody waits.
+  // one that was needed fails or its disk is late. At most the heartbeat interval; 0: nobody waits.
   Duration spare_delay = Duration(0);
 };
 
@@ -315,7 +315,7 @@ class Raft {
   void append_to_log(EntryType type, Bytes data);
   void replicate();
   void replicate_to(Progress& progress, bool heartbeat_due);
-  bool may_wait(Progress& progress, bool heartbeat_due);
+  bool hold_back(Progress& progress, bool heartbeat_due);
   void send_append(Progress& progress, LogIndex prev, bool with_entries);
   void send_snapshot_piece(Progress& progress);
   void maybe_commit();

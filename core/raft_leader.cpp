@@ -269,7 +269,7 @@ void Raft::replicate() {
 }
 
 void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
-  const bool waits = may_wait(progress, heartbeat_due);
+  const bool held_back = hold_back(progress, heartbeat_due);
   if (progress.state != Progress::State::kSnapshot && progress.next_index <= log_.base_index()) {
     CHECK(snapshot_, "the log begins at {} and there is no snapshot",
           log_.base_index().value() + 1);
@@ -292,7 +292,7 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
     }
     return;
   }
-  if (waits) return;
+  if (held_back) return;
   bool sent = false;
   while (progress.next_index <= log_.last_index()) {
     if (progress.inflight.size() >= config_.inflight_append_count_max) {
@@ -316,7 +316,7 @@ void Raft::replicate_to(Progress& progress, bool heartbeat_due) {
 
 // A spare follower gets entries late, but with every heartbeat: that of a read may go to the one
 // that is to serve it. What is due stays so while the window is full.
-bool Raft::may_wait(Progress& progress, bool heartbeat_due) {
+bool Raft::hold_back(Progress& progress, bool heartbeat_due) {
   if (!progress.spare || progress.state != Progress::State::kPipeline ||
       progress.next_index > log_.last_index()) {
     progress.entries_due_at = kNever;
@@ -410,7 +410,8 @@ void Raft::maybe_commit() {
 // a needed one is slow or gone, it takes its place.
 void Raft::choose_spares() {
   if (config_.spare_delay == Duration(0)) return;
-  size_t wanted = quorum() - 1;
+  // A leader whose own disk was too late was not in that quorum.
+  size_t wanted = quorum() - (durable_index_ >= commit_index_ ? 1 : 0);
   const auto choose = [&](Progress& progress) {
     const bool made_it = progress.repair == 0 && progress.match_index >= commit_index_;
     progress.spare = wanted == 0 || !made_it;

@@ -6,9 +6,10 @@
 namespace tally {
 namespace {
 
-// A commit is quicker as a rule; with every processor busy it takes longer than a half.
+// Of each of the two waits. A commit is quicker as a rule; a half of it was too short where every
+// processor was busy.
 constexpr Duration kGatherMax = std::chrono::milliseconds(2);
-constexpr size_t kConnectionsMax = 24;
+constexpr size_t kAnsweredMax = 24;
 // Who came back in none of so many batches is waited for in one of so many.
 constexpr uint64_t kMissedMax = 8;
 constexpr uint64_t kSkippedMax = 64;
@@ -31,14 +32,14 @@ void Gather::on_turn(const Turn& turn) {
   }
   deaf_until_ = Time::min();
   const Time batch_began = std::exchange(batch_began_, kNever);
-  // One alone need not wait for others.
-  if (batch_began == kNever || committed_count < 2 || keeps()) return;
-  if (turn.answered_count > kConnectionsMax || !is_worth_waiting()) return;
+  // A single increment has nobody to wait for.
+  if (batch_began == kNever || committed_count < 2) return;
+  if (turn.answered_count == 0 || turn.answered_count > kAnsweredMax || !take_chance()) return;
   wanted_ = committed_count;
   keeps_until_ = turn.ended + std::min(turn.began - batch_began, kGatherMax);
 }
 
-bool Gather::is_worth_waiting() {
+bool Gather::take_chance() {
   if (missed_count_ < kMissedMax) return true;
   if (++skipped_count_ < kSkippedMax) return false;
   skipped_count_ = 0;

@@ -3,10 +3,10 @@
 //
 // While a batch is on its way to a quorum, its leader leaves clients alone, for a moment at most.
 // Then those that it answers ask again, one after the other: it hears them, but proposes nothing
-// before all have, or before as much time has passed as the batch took. Without that, the first to
-// come would be a batch of its own, and the others would wait for it. It waits for few connections
-// only: each takes its time to ask again, and of many, one half can ask while the other's batch is
-// under way.
+// before all have, or before as much time has passed as since all was committed last. Without that,
+// the first to come would be a batch of its own, and the others would wait for it. It waits for few
+// connections only: each takes its time to ask again, and of many, one half can ask while the
+// other's batch is under way.
 //
 // Clients that do not come back are waited for in vain. When that happens again and again, they are
 // waited for only now and then.
@@ -26,8 +26,9 @@ class Gather {
     Time began;
     Time ended;
     bool heard;             // clients were, if they had anything to say
-    size_t answered_count;  // clients' connections on which answers left
-    bool leads;
+    size_t answered_count;  // connections of clients on which something left, and answers that
+                            // others pass on to theirs
+    bool leads;             // and is not about to hand over
     LogIndex last;
     LogIndex committed;
   };
@@ -45,7 +46,7 @@ class Gather {
   void release(uint64_t kept);
 
  private:
-  bool is_worth_waiting();
+  bool take_chance();
 
   Time deaf_until_ = Time::min();
   LogIndex last_;

@@ -94,12 +94,14 @@ void LatencyHistogram::add(Duration latency, uint64_t count) {
   sum_ += latency * static_cast<int64_t>(count);
 }
 
-void Metrics::on_step(Time now, const Node& node) {
+void Metrics::on_step(Time now, const Node& node, bool kept) {
   ++step_count_;
   for (const Note& note : node.last_notes()) ++notes_[static_cast<size_t>(note.kind)];
   const Raft& raft = node.raft();
-  if (received_count_ > 0) proposed_.add(now - received_at_, received_count_);
-  received_count_ = 0;
+  if (!kept) {
+    if (received_count_ > 0) proposed_.add(now - received_at_, received_count_);
+    received_count_ = 0;
+  }
   const LogIndex last = raft.log().last_index();
   if (raft.is_leader() && last > last_index_) {
     for (Stage* stage : stages()) stage->waiting.push_back({last, now, last - last_index_});

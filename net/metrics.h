@@ -42,7 +42,8 @@ class Metrics {
     if (received_count_++ == 0) received_at_ = now;
   }
   // After each step of the node...
-  void on_step(Time now, const Node& node);
+  // `kept`: requests wait to be handed to the node.
+  void on_step(Time now, const Node& node, bool kept);
   // ...and when what it said has been handed to the system.
   void on_flushed(Time now) { advance(replied_, applied_index_, now); }
   bool expects_flush() const {

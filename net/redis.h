@@ -95,8 +95,8 @@ class RedisServer final : private Watcher {
   void on_response(Endpoint to, ValueResponse&& response);
   // ...after it: what was answered is replied, and connections that waited for it go on...
   void after_step(Time now);
-  // ...and at the end of the turn: replies leave, each connection's in one write. Returns on how
-  // many connections.
+  // ...and at the end of the turn: replies leave, each connection's in one write. Returns how many
+  // connections there were to look at.
   size_t flush(Time now);
 
   // For what begins from now on.

@@ -27,7 +27,7 @@ namespace {
 // How long a first start waits for peers that could say that this node's disk was wiped.
 constexpr Duration kAskPeersMax = std::chrono::seconds(2);
 constexpr Duration kLockWaitMax = std::chrono::seconds(1);
-// A few batches of a cluster at work; the cluster does not notice when a follower fails.
+// A few batches of a cluster at work, and little to wait when a follower fails.
 constexpr Duration kSpareDelay = std::chrono::milliseconds(5);
 // A sync that takes longer must not hold up heartbeats.
 constexpr Duration kSyncPatience = std::chrono::milliseconds(10);
@@ -428,7 +428,7 @@ bool Server::turn() {
     if (failure_.empty()) failure_ = error;
     if (!failure_.empty()) return true;
   }
-  size_t answered = transport_->flush();
+  size_t answered = std::exchange(forwarded_answer_count_, 0) + transport_->flush();
   if (redis_ != nullptr) answered += redis_->flush(at);
   if (metrics_.expects_flush()) metrics_.on_flushed(now());
   const Raft& raft = node_->raft();
@@ -436,7 +436,7 @@ bool Server::turn() {
                    .ended = now(),
                    .heard = clients_heard_,
                    .answered_count = answered,
-                   .leads = raft.is_leader(),
+                   .leads = raft.is_leader() && raft.transfer_to() == kNoNode,
                    .last = raft.log().last_index(),
                    .committed = raft.commit_index()});
   return sync();
@@ -497,7 +497,7 @@ bool Server::sync() {
 
 // Before anything of this step leaves.
 std::string Server::after_step() {
-  metrics_.on_step(now(), *node_);
+  metrics_.on_step(now(), *node_, !kept_.empty());
   for (const Note& note : node_->last_notes()) {
     if (is_news(note.kind)) log("info", note_text(note));
     if (note.kind == NoteKind::session_table_full) log_.event(note_text(note));
@@ -518,7 +518,11 @@ void Server::send(Envelope&& envelope) {
     return;
   }
   if (const auto* response = std::get_if<ValueResponse>(&envelope.message)) {
-    if (is_client(envelope.to)) metrics_.on_answer(*response);
+    if (is_client(envelope.to)) {
+      metrics_.on_answer(*response);
+    } else {
+      ++forwarded_answer_count_;
+    }
   }
   transport_->send(std::move(envelope));
 }

@@ -148,7 +148,8 @@ class Server final : private Clock,
   std::unique_ptr<Node> node_;
   Time node_deadline_ = kNever;
   Gather gather_;
-  std::vector<Envelope> kept_;          // by it
+  std::vector<Envelope> kept_;          // by it, in the order in which they came
+  size_t forwarded_answer_count_ = 0;   // in this turn
   bool clients_heard_ = false;          // in this turn
   Time sync_here_from_;                 // before, workers make all syncs
   std::unique_ptr<RedisServer> redis_;  // null: not wanted, or not yet

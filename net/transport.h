@@ -87,8 +87,8 @@ class Transport final : public Network, private ConnectionOwner, private Watcher
   // Reconnects, and ends handshakes that take too long. Call at deadline() or later.
   void on_time(Time now);
   Time deadline() const;
-  // Sends what is queued. Call once per turn of the loop. Returns on how many connections of
-  // clients.
+  // Sends what is queued. Call once per turn of the loop. Returns how many connections
+  // that others opened there were to look at.
   size_t flush();
 
   // Every peer was reached, or could not be, at least once.

@@ -62,13 +62,25 @@ TEST_F(GatherTest, WaitsForThoseThatWereAnsweredAsLongAsTheBatchTook) {
   EXPECT_FALSE(gather_.is_over(kStart + microseconds(599), 9));
   EXPECT_TRUE(gather_.is_over(kStart + microseconds(301), 10));
   EXPECT_TRUE(gather_.is_over(kStart + microseconds(600), 0));
-  // Another commit, of what was asked for before, changes nothing.
-  turn(microseconds(310), 112, 110);
-  turn(microseconds(320), 112, 112);
-  EXPECT_EQ(gather_.keeps_until(), kStart + microseconds(600));
   gather_.release(10);
   EXPECT_FALSE(gather_.keeps());
   EXPECT_EQ(gather_.keeps_until(), kNever);
+}
+
+TEST_F(GatherTest, CountsTheBatchFromTheBeginningOfItsTurnAndTheWaitFromTheEnd) {
+  const auto long_turn = [&](int began, int ended, uint64_t last, uint64_t committed) {
+    gather_.on_turn({.began = kStart + microseconds(began),
+                     .ended = kStart + microseconds(ended),
+                     .heard = true,
+                     .answered_count = 10,
+                     .leads = true,
+                     .last = LogIndex(last),
+                     .committed = LogIndex(committed)});
+  };
+  long_turn(0, 100, 110, 100);
+  EXPECT_EQ(gather_.deaf_until(), kStart + microseconds(2100));
+  long_turn(500, 580, 110, 110);
+  EXPECT_EQ(gather_.keeps_until(), kStart + microseconds(1080));
 }
 
 TEST_F(GatherTest, NeverWaitsLongerThanItLeavesClientsAlone) {
@@ -91,6 +103,13 @@ TEST_F(GatherTest, WaitsForFewConnectionsOnly) {
   turn(microseconds(310), 300, 200);
   turn(microseconds(600), 300, 300, true, true, 24);
   EXPECT_TRUE(gather_.keeps());
+}
+
+// What an earlier leader left, say.
+TEST_F(GatherTest, WaitsForNobodyWhenNobodyWasAnswered) {
+  turn(microseconds(0), 200, 100);
+  turn(microseconds(300), 200, 200, true, true, 0);
+  EXPECT_FALSE(gather_.keeps());
 }
 
 TEST_F(GatherTest, WhatOthersLeadToIsNoneOfItsBusiness) {

@@ -827,6 +827,14 @@ TEST(RaftConfigError, NamesWhatDoesNotFit) {
   EXPECT_EQ(config_error(config), "");
   config.voters.push_back(NodeId(2));
   EXPECT_EQ(config_error(config), "voter 2 is named twice");
+  config.voters.pop_back();
+  config.spare_delay = config.heartbeat_interval;
+  EXPECT_EQ(config_error(config), "");
+  config.spare_delay += 1us;
+  EXPECT_EQ(config_error(config),
+            "the delay of spare followers (100001 us) must be from 0 to the heartbeat interval "
+            "(100000 us)");
+  config.spare_delay = Duration(0);
   config.voters.clear();
   for (uint64_t i = 1; i <= 17; ++i) config.voters.push_back(NodeId(i));
   EXPECT_EQ(config_error(config), "17 voters, at most 16 are supported");
