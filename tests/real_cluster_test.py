@@ -284,6 +284,7 @@ def test_a_full_disk_frees_what_it_can():
             words = f"until {1 << 20} bytes are free"
             expect(words in cluster.ctl("status", code=None).stdout, "status says how many")
             expect(words in cluster.log(1), "and so does the log")
+            cluster.wait_leader()  # a full leader steps down, and here there is no other
             code, text = http(cluster.metrics_ports[1], "/readyz")
             expect(code == 503 and words in text, f"{code} {text}")
             refused = cluster.ctl("--timeout-ms", "1000", "inc", "hits", code=3).stderr
