@@ -48,6 +48,7 @@ class Search {
         space_(ops, budget) {}
 
   Answer run(Linearization& order) {
+    if (space_.ops().empty()) return Answer::kOk;  // nobody was answered
     const size_t order_begin = order.size();
     space_.make_start(final_);
     if (space_.is_full()) {
@@ -116,11 +117,15 @@ class Search {
     space_.keep_trails(layers);
   }
 
-  const State* finished_state() const {
+  // Whether a state of layer_ is done; `order` is then what led there. Asked before giving up, too:
+  // the budget may end after such a state was made and before it was looked at.
+  bool is_found(Linearization& order) const {
     for (const State& state : layer_.states) {
-      if (space_.is_done(state)) return &state;
+      if (!space_.is_done(state)) continue;
+      space_.write_trail(state.trail, order);
+      return true;
     }
-    return nullptr;
+    return false;
   }
 
   PassEnd run_beams(Linearization& order) {
@@ -140,12 +145,10 @@ class Search {
         }
       }
       if (space_.is_full()) return PassEnd::kLost;
-      if (!expand_beam(width, attempt_count > 0)) return PassEnd::kBudget;
+      const bool expanded = expand_beam(width, attempt_count > 0);
       if (space_.is_full()) return PassEnd::kLost;
-      if (const State* done = finished_state()) {
-        space_.write_trail(done->trail, order);
-        return PassEnd::kFound;
-      }
+      if (is_found(order)) return PassEnd::kFound;
+      if (!expanded) return PassEnd::kBudget;
       if (!next_layer_.states.empty()) {
         std::swap(layer_, next_layer_);
         complete = complete && layer_.states.size() <= width;
@@ -249,7 +252,9 @@ class Search {
     while (!layer_.states.empty()) {
       next_layer_.clear();
       for (size_t s = 0; s < layer_.states.size(); ++s) {
-        if (!spend(1 + space_.take_extra_work()) || space_.is_full()) return PassEnd::kBudget;
+        if (!spend(1 + space_.take_extra_work()) || space_.is_full()) {
+          return is_found(order) ? PassEnd::kFound : PassEnd::kBudget;
+        }
         if (s % kStatesPerTidying == 0) tidy_up();
         if (space_.is_done(layer_.states[s])) {
           space_.write_trail(layer_.states[s].trail, order);

@@ -178,6 +178,25 @@ RC_GTEST_PROP(CheckerProperty, TheOrderInWhichCountersAreJudgedChangesNothing, (
   RC_ASSERT(after.linearization == before.linearization);
 }
 
+// Wherever states or memory end, the checker says who is undecided; and what it decides all the
+// same is what it decides with plenty.
+TEST(CheckerBudgets, EndAnywhere) {
+  uint64_t undecided_count = 0;
+  for (uint64_t seed = 0; seed < effort(20'000); ++seed) {
+    TestCase test = make_small_case(seed);
+    const CheckResult decided = check_history(test.history, test.options);
+    if (seed % 2 == 1) test.options.memory_bytes = seed % 3001;
+    for (test.options.budget = 24; test.options.budget > 0; --test.options.budget) {
+      const CheckResult result = check_history(test.history, test.options);
+      if (result.verdict == decided.verdict) continue;
+      ++undecided_count;
+      ASSERT_EQ(result.verdict, CheckResult::Verdict::kUnknown) << "seed " << seed;
+      ASSERT_FALSE(result.culprits.empty()) << "seed " << seed;
+    }
+  }
+  EXPECT_GT(undecided_count, effort(2000));
+}
+
 // The simulator's kind of counter is always decided, whatever its length; everything else is never
 // called a violation.
 TEST(CheckerLongHistories, LinearizableOnesAreNeverViolations) {
