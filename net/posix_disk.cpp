@@ -19,10 +19,8 @@ namespace {
 
 // One for the log, one for what goes on beside it.
 constexpr size_t kWorkerCount = 2;
-// Larger writes would keep the loop from its heartbeats.
-constexpr size_t kInlineWriteBytesMax = size_t{256} << 10;
-// More is not on the media in no time.
-constexpr size_t kHeldSyncBytesMax = size_t{64} << 10;
+// More is written and synced by workers only: it would keep the loop from its heartbeats.
+constexpr size_t kSmallBytesMax = size_t{64} << 10;
 // Idle descriptors beyond this are closed, the first by name.
 constexpr size_t kDescriptorsMax = 16;
 
@@ -199,7 +197,7 @@ void PosixDisk::create(std::string_view file, DiskToken token) {
 void PosixDisk::write(std::string_view file, uint64_t offset, std::span<const std::byte> data,
                       DiskToken token) {
   if (synced_file_ == file) unsynced_bytes_ += data.size();
-  if (data.size() <= kInlineWriteBytesMax) {
+  if (data.size() <= kSmallBytesMax) {
     std::unique_lock lock(mutex_);
     const bool idle = std::none_of(calls_.begin(), calls_.end(), [&](const Call& call) {
       return !call.done && (call.file == file || call.to == file);
@@ -233,7 +231,7 @@ void PosixDisk::truncate(std::string_view file, uint64_t size, DiskToken token) 
 
 void PosixDisk::sync(std::string_view file, DiskToken token) {
   ++sync_count_;
-  const bool small = synced_file_ == file && unsynced_bytes_ <= kHeldSyncBytesMax;
+  const bool small = synced_file_ == file && unsynced_bytes_ <= kSmallBytesMax;
   synced_file_ = file;
   unsynced_bytes_ = 0;
   Call call{.kind = Kind::kSync, .token = token, .file = std::string(file), .to = {}};
@@ -398,7 +396,15 @@ DiskStatus PosixDisk::run(const Call& call) {
   if (fd < 0) return status_of(errno);
   switch (call.kind) {
     case Kind::kRead: return read_at(fd, call.offset, call.length, *call.out);
-    case Kind::kWrite: return write_at(fd, call.offset, call.data, call.length);
+    case Kind::kWrite: {
+      const DiskStatus status = write_at(fd, call.offset, call.data, call.length);
+      // Begins only; what goes wrong is said by the sync.
+      if (status == DiskStatus::kOk) {
+        sync_file_range(fd, static_cast<off_t>(call.offset), static_cast<off_t>(call.length),
+                        SYNC_FILE_RANGE_WRITE);
+      }
+      return status;
+    }
     case Kind::kTruncate: return status_of_call(ftruncate(fd, static_cast<off_t>(call.offset)));
     default: return status_of_call(fdatasync(fd));
   }

@@ -6,10 +6,11 @@
 //
 // A small write to a file with nothing under way is made at once, on the calling thread: it only
 // copies into the page cache, and costs less than handing it over. It completes at the next
-// deliver().
+// deliver(). A large one is on its way to the media when it completes: its sync, which every other
+// sync on the device may have to wait behind, finds little left to do.
 //
-// Its sync may be made on the calling thread, too, when that has nothing better to do: see
-// hold_syncs().
+// A small write's sync may be made on the calling thread, too, when that has nothing better to do:
+// see hold_syncs().
 //
 // It refuses to retry anything: an error is reported as it is, once.
 #pragma once

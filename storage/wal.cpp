@@ -12,9 +12,11 @@
 namespace tally {
 namespace {
 
-// Zeros are written and synced in chunks, so that a sync of the log never has more than one of them
-// to wait behind.
-constexpr uint64_t kFillChunkBytes = uint64_t{1} << 20;
+// Zeros are written in chunks, so that a sync of the log never has more than one to wait behind.
+constexpr uint64_t fill_chunk_bytes(uint64_t segment_bytes) {
+  constexpr uint64_t kMost = uint64_t{128} << 10;
+  return std::min(kMost, segment_bytes / 4);
+}
 
 std::span<const std::byte> as_bytes(const std::string& buffer, size_t begin, size_t bytes) {
   return std::as_bytes(std::span(buffer.data() + begin, bytes));
@@ -187,7 +189,7 @@ void Wal::write_part() {
   const Part& part = parts_[part_];
   if (part.at.segment != open_number_) {
     if (spare_ != Spare::kReady) {
-      if (spare_ == Spare::kNone) prepare_spare();
+      go_on_with_spare();
       return;  // on_spare_done() comes back here
     }
     CHECK(spare_number_ == part.at.segment, "spare {} for segment {}", spare_number_,
@@ -206,7 +208,7 @@ void Wal::on_log_done(Token token) {
     return;
   }
   // Only now, so that the log's own write never waits behind the spare's.
-  if (spare_ == Spare::kNone) prepare_spare();
+  go_on_with_spare();
   ++part_;
   if (part_ < parts_.size()) {
     write_part();
@@ -217,6 +219,21 @@ void Wal::on_log_done(Token token) {
 
 // ---- The spare: the next segment, prepared ahead ----
 
+void Wal::go_on_with_spare() {
+  if (spare_ == Spare::kNone) {
+    prepare_spare();
+  } else if (spare_ == Spare::kPaused && spare_is_due()) {
+    spare_ = Spare::kPreparing;
+    fill_spare();
+  }
+}
+
+// Twice as fast as the log grows. At once it would be done sooner, but the log's syncs would wait
+// for as long as it takes: on three nodes that share a disk, most of a second.
+bool Wal::spare_is_due() const {
+  return end_.segment >= spare_number_ || spare_filled_ < 2 * end_.offset;
+}
+
 void Wal::prepare_spare() {
   spare_ = Spare::kPreparing;
   spare_number_ = last_number_ + 1;
@@ -226,7 +243,7 @@ void Wal::prepare_spare() {
 }
 
 void Wal::fill_spare() {
-  if (zeros_.empty()) zeros_.assign(std::min(kFillChunkBytes, config_.segment_bytes), '\0');
+  if (zeros_.empty()) zeros_.assign(fill_chunk_bytes(config_.segment_bytes), '\0');
   const uint64_t bytes = std::min<uint64_t>(zeros_.size(), config_.segment_bytes - spare_filled_);
   disk_.write(spare_name_, spare_filled_, as_bytes(zeros_, 0, bytes), kSpareFill);
   spare_filled_ += bytes;
@@ -236,14 +253,15 @@ void Wal::on_spare_done(Token token) {
   switch (token) {
     case kSpareCreate:
     case kSpareTruncate: fill_spare(); return;
-    case kSpareFill: disk_.sync(spare_name_, kSpareSync); return;
-    case kSpareSync:
-      if (spare_filled_ < config_.segment_bytes) {
-        fill_spare();
+    case kSpareFill:
+      if (spare_filled_ == config_.segment_bytes) {
+        disk_.sync(spare_name_, kSpareSync);
       } else {
-        disk_.rename(spare_name_, segment_name(spare_number_), kSpareRename);
+        spare_ = Spare::kPaused;
+        go_on_with_spare();
       }
       return;
+    case kSpareSync: disk_.rename(spare_name_, segment_name(spare_number_), kSpareRename); return;
     case kSpareRename: disk_.sync_directory(kSpareSyncDirectory); return;
     case kSpareSyncDirectory:
       spare_ = Spare::kReady;

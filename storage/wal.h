@@ -88,8 +88,9 @@ class Wal final : public Storage, private DiskClient {
     kRefusal,
   };
   // The next segment file, prepared ahead: created and zero-filled under a temporary name, synced,
-  // renamed, and the directory synced.
-  enum class Spare : uint8_t { kNone, kPreparing, kReady, kNoRoom };
+  // renamed, and the directory synced. Paused: no call is in flight, the rest of the zeros is for
+  // when the log has grown.
+  enum class Spare : uint8_t { kNone, kPreparing, kPaused, kReady, kNoRoom };
   // One disk write: at most one segment header and one batch of buffer_.
   struct Part {
     LogPosition at;
@@ -106,6 +107,8 @@ class Wal final : public Storage, private DiskClient {
   std::optional<EntryMark> reset_of(const StorageWrite& write);
   void write_part();
   void maybe_remove_segment();
+  void go_on_with_spare();
+  bool spare_is_due() const;
   void prepare_spare();
   void fill_spare();
   bool wait_for_room(Token token);
@@ -157,7 +160,7 @@ class Wal final : public Storage, private DiskClient {
 
   Spare spare_ = Spare::kNone;
   uint64_t spare_number_ = 0;  // of the file being prepared or ready
-  uint64_t spare_filled_ = 0;  // bytes of zeros written and synced so far
+  uint64_t spare_filled_ = 0;  // bytes of zeros written so far
   std::string spare_name_;     // the temporary name until it is renamed
   std::string zeros_;
 };
