@@ -10,9 +10,13 @@ namespace tally {
 namespace {
 
 // The waiting request of this context; end() when it was answered already. `waiting` is in order of
-// context.
+// context, and mostly without gaps.
 template <class Waiting>
 auto find_context(std::deque<Waiting>& waiting, uint64_t context) {
+  const size_t place = waiting.empty() ? 0 : context - waiting.front().context;
+  if (place < waiting.size() && waiting[place].context == context) {
+    return waiting.begin() + static_cast<ptrdiff_t>(place);
+  }
   const auto found = std::lower_bound(
       waiting.begin(), waiting.end(), context,
       [](const Waiting& request, uint64_t wanted) { return request.context < wanted; });

@@ -243,10 +243,11 @@ class Node final : public StorageClient {
   };
   std::vector<PieceRead> piece_reads_;
 
-  // Contexts and forward ids count up, so position = number - that of the front.
+  // In order of context, which counts up.
   std::deque<WaitingWrite> writes_;
   std::deque<WaitingRead> reads_;
   uint64_t next_context_ = 1;
+  // Forward ids count up, so position = number - that of the front.
   std::deque<Forward> forwards_;
   size_t forward_count_ = 0;  // of those, not answered yet
   NodeId forward_leader_;     // all that are not answered were passed on to this one

@@ -36,10 +36,11 @@ class LatencyHistogram {
 
 class Metrics {
  public:
-  // Passed on by another node, unless `of_client`.
-  void on_request(bool of_client, Time now) {
+  // Passed on by another node, unless `of_client`. `now` is asked for the first of a step only.
+  template <class Clock>
+  void on_request(bool of_client, const Clock& now) {
     request_count_ += of_client;
-    if (received_count_++ == 0) received_at_ = now;
+    if (received_count_++ == 0) received_at_ = now();
   }
   // After each step of the node...
   // `kept`: requests wait to be handed to the node.

@@ -530,7 +530,7 @@ void Server::send(Envelope&& envelope) {
 void Server::on_envelope(Envelope&& envelope) {
   if (!started_) return;
   if (std::holds_alternative<ClientRequest>(envelope.message)) {
-    metrics_.on_request(is_client(envelope.from), now());
+    metrics_.on_request(is_client(envelope.from), monotonic_now);
     return take_request(std::move(envelope));
   }
   node_->receive(std::move(envelope));
@@ -545,7 +545,7 @@ void Server::take_request(Envelope&& envelope) {
 }
 
 void Server::on_redis_request(Envelope&& envelope) {
-  if (!is_read(std::get<ClientRequest>(envelope.message))) metrics_.on_request(true, now());
+  if (!is_read(std::get<ClientRequest>(envelope.message))) metrics_.on_request(true, monotonic_now);
   take_request(std::move(envelope));
 }
 
