@@ -274,6 +274,10 @@ def test_a_full_disk_frees_what_it_can():
             # Several segments of log, which no snapshot covers: more than the file system keeps
             # back for root, who fills it.
             cluster.ctl("bench", "--clients", "8", "--pipeline", "32", "--operations", "70000")
+            # The next segment is there: of one begun, a full disk gets back what a snapshot needs,
+            # and is full no longer.
+            while list(cluster.data(1).glob("wal-*.new")):
+                cluster.ctl("bench", "--clients", "1", "--operations", "500")
             filler = cluster.disks[1].fill()
             until = time.monotonic() + 60
             while not (status := cluster.status()[0])["disk_full"]:
