@@ -68,6 +68,7 @@ Recovered Wal::recover(const Identity& expected, StorageClient* client) {
   spare_number_ = tail.has_spare ? tail.last_number + 1 : 0;
   open_number_ = end_.segment;
   open_name_ = segment_name(open_number_);
+  resumed_at_ = end_.offset;
   return result;
 }
 
@@ -197,6 +198,7 @@ void Wal::write_part() {
     last_number_ = spare_number_;
     open_number_ = spare_number_;
     open_name_ = segment_name(open_number_);
+    resumed_at_ = 0;
     spare_ = Spare::kNone;
   }
   disk_.write(open_name_, part.at.offset, as_bytes(buffer_, part.begin, part.bytes), kLogWrite);
@@ -228,10 +230,14 @@ void Wal::go_on_with_spare() {
   }
 }
 
-// Twice as fast as the log grows. At once it would be done sooner, but the log's syncs would wait
-// for as long as it takes: on three nodes that share a disk, most of a second.
+// All are when the log has taken half of what was left of its segment. At once it would be done
+// sooner, but the log's syncs would wait for as long as it takes: on three nodes that share a disk,
+// most of a second.
 bool Wal::spare_is_due() const {
-  return end_.segment >= spare_number_ || spare_filled_ < 2 * end_.offset;
+  if (end_.segment >= spare_number_) return true;
+  const uint64_t left = config_.segment_bytes - std::min(config_.segment_bytes - 1, resumed_at_);
+  const uint64_t pace = 2 * config_.segment_bytes / left;
+  return spare_filled_ < pace * (end_.offset - resumed_at_);
 }
 
 void Wal::prepare_spare() {

@@ -157,6 +157,7 @@ class Wal final : public Storage, private DiskClient {
   bool log_waits_ = false;    // ... which found no room
   uint64_t open_number_ = 0;  // the segment that open_name_ names; 0 when none
   std::string open_name_;
+  uint64_t resumed_at_ = 0;  // offset in it from which on this Wal has written it
 
   Spare spare_ = Spare::kNone;
   uint64_t spare_number_ = 0;  // of the file being prepared or ready

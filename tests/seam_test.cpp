@@ -1,11 +1,15 @@
 // Conformance: one body over the seam, run against the simulated and the real clock, network and
 // disk. What is true in one world only is no part of core/env.h.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -22,6 +26,20 @@
 #include "net/transport.h"
 #include "storage/wal.h"
 #include "tests/disk_world.h"
+
+namespace {
+// What the system's call says in this process; 0 is the truth.
+std::atomic<int> writeback_error = 0;
+}  // namespace
+
+// Found before that of the C library.
+extern "C" int sync_file_range(int fd, off64_t offset, off64_t count, unsigned flags) {
+  if (writeback_error == 0) {
+    return static_cast<int>(syscall(SYS_sync_file_range, fd, offset, count, flags));
+  }
+  errno = writeback_error;
+  return -1;
+}
 
 namespace tally {
 namespace {
@@ -316,6 +334,45 @@ TYPED_TEST(DiskConformance, TheLogLives) {
 }
 
 // ---- Clock
+
+// The sync that follows would not say it: pages that could not be sent may be gone by then.
+TEST(PosixDisk, AWriteThatCannotBeSentOnItsWayHasFailed) {
+  struct Client final : DiskClient {
+    void on_disk_done(DiskToken, DiskStatus status) override { last = status; }
+    DiskStatus last = DiskStatus::kOk;
+  };
+  const TemporaryDirectory directory;
+  Loop loop;
+  std::string error;
+  const auto disk = PosixDisk::open(loop, directory.path() + "/data", error);
+  ASSERT_NE(disk, nullptr) << error;
+  Client client;
+  disk->set_client(&client);
+  const auto finish = [&] {
+    while (disk->unfinished_count() > 0) {
+      if (!disk->deliver()) loop.turn(kNever);
+    }
+    return client.last;
+  };
+  const auto write = [&](size_t bytes) {
+    const std::string data(bytes, 'x');
+    disk->write("a", 0, std::as_bytes(std::span(data.data(), data.size())), 1);
+    return finish();
+  };
+  disk->create("a", 1);
+  ASSERT_EQ(finish(), DiskStatus::kOk);
+  EXPECT_EQ(write(200'000), DiskStatus::kOk);
+  writeback_error = EIO;
+  EXPECT_EQ(write(200'000), DiskStatus::kIoError);
+  EXPECT_EQ(write(100), DiskStatus::kOk) << "is left to the sync";
+  writeback_error = ENOSPC;
+  EXPECT_EQ(write(200'000), DiskStatus::kNoSpace);
+  for (const int refusal : {ENOSYS, EPERM}) {
+    writeback_error = refusal;
+    EXPECT_EQ(write(200'000), DiskStatus::kOk);
+  }
+  writeback_error = 0;
+}
 
 // A sync may only be held when it is short, and nobody else waits for the disk.
 TEST(PosixDisk, HoldsTheSyncOfWhatIsSmallAndAlone) {
