@@ -67,6 +67,7 @@ void Oracles::on_start(const Machine& machine) {
                         before.hard_state.term.value(), before.hard_state.voted_for.value()));
   }
   if (raft.is_repairing()) {
+    if (!machine.is_damaged()) undamaged(machine, machine.node().message());
     watched.repair_needs = ledger_.size();
     if (before.terms.size() > watched.lost.size() || !watched.repairing)
       watched.lost = before.terms;
@@ -155,10 +156,15 @@ void Oracles::on_start_refused(const Machine& machine, Recovered::Outcome outcom
     check_lost(machine);
     return;
   }
-  violate("durability",
-          outcome == Recovered::Outcome::kDamaged ? "recovery calls an undamaged disk damaged"
-                                                  : "recovery refuses its own directory",
+  if (outcome == Recovered::Outcome::kDamaged) return undamaged(machine, machine.refusal());
+  violate("durability", "recovery refuses its own directory",
           fmt::format("{}: {}", name_of(machine), machine.refusal()));
+}
+
+// What no fault has damaged was never durable, though it was counted on.
+void Oracles::undamaged(const Machine& machine, const std::string& message) {
+  violate("durability", "recovery calls an undamaged disk damaged",
+          fmt::format("{}: {}", name_of(machine), message));
 }
 
 // Of a damaged node that stays out. The newest batch tells term and vote; when it is there, and no

@@ -101,6 +101,8 @@ class Oracles {
     std::vector<Term> lost;
   };
 
+  // Judges one that recovery found damaged.
+  void undamaged(const Machine& machine, const std::string& message);
   void check_lost(const Machine& machine);
   void check_kept(const Machine& machine, const Media& before);
   void check_repair(const Machine& machine, Watched& watched);
