@@ -15,6 +15,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/bytes.h"
 #include "core/message.h"
 #include "core/state_machine.h"
 #include "core/types.h"
@@ -44,7 +45,7 @@ inline constexpr uint64_t kAttemptBits = 24;
 class Client {
  public:
   struct Increment {
-    std::string name;
+    Bytes name;
     int64_t delta = 0;
     std::optional<int64_t> lower = {};
     std::optional<int64_t> upper = {};

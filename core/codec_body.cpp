@@ -32,8 +32,8 @@ Wire& scratch() {
 
 int64_t to_wire(Time time) { return time.time_since_epoch().count(); }
 Time from_wire(int64_t time_ns) { return Time(Duration(time_ns)); }
-std::string_view clipped(const std::string& text) {
-  return std::string_view(text).substr(0, kFrameTextBytesMax);
+std::string_view clipped(std::string_view text) {
+  return text.substr(0, kFrameTextBytesMax);
 }
 // (A string_view does not convert to the std::string that protobuf 3.21 takes.)
 void assign(std::string_view text, std::string* out) { out->assign(text); }
@@ -114,7 +114,7 @@ const wire::TimeoutNow& fill(const TimeoutNow& from, wire::TimeoutNow& to) {
 }
 
 void fill_increment(const IncrementAndGetRequest& from, wire::IncrementAndGetRequest& to) {
-  assign(clipped(from.name), to.mutable_name());
+  assign(clipped(from.name.view()), to.mutable_name());
   to.set_delta(from.delta);
   if (from.lower) to.set_lower(*from.lower);
   if (from.upper) to.set_upper(*from.upper);
@@ -256,7 +256,7 @@ std::string_view read(const wire::TimeoutNow& from, TimeoutNow& to) {
 std::string_view read_increment(const wire::IncrementAndGetRequest& from,
                                 IncrementAndGetRequest& to) {
   if (from.name().size() > kFrameTextBytesMax) return "its counter name is too long";
-  to.name = from.name();
+  to.name = Bytes(from.name());
   to.delta = from.delta();
   to.lower = from.has_lower() ? std::optional(from.lower()) : std::nullopt;
   to.upper = from.has_upper() ? std::optional(from.upper()) : std::nullopt;

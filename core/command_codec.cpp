@@ -42,6 +42,8 @@ std::string counter_name_error(std::string_view name) {
       at += kWordBytes;
       continue;
     }
+    const bool in_last_word = name.size() >= kWordBytes && name.size() - at < kWordBytes;
+    if (in_last_word && is_ascii_word(name.substr(name.size() - kWordBytes))) return {};
     const size_t size = utf8_sequence_bytes(name.substr(at));
     if (size == 0) {
       return fmt::format("the counter name is not valid UTF-8 at byte {} (0x{:02x})", at,
@@ -68,13 +70,14 @@ Bytes encode_close_session(SessionId session) {
 }
 
 Bytes encode_increment(const IncrementAndGetRequest& request) {
-  const std::string name_error = counter_name_error(request.name);
+  const std::string_view name = request.name.view();
+  const std::string name_error = counter_name_error(name);
   CHECK(name_error.empty(), "{}", name_error);
   // Reused, so that encoding allocates nothing but the command itself.
   thread_local command::Command command;
   command.Clear();
   command::Increment& increment = *command.mutable_increment();
-  increment.set_name(request.name);
+  increment.mutable_name()->assign(name);
   increment.set_delta(request.delta);
   if (request.lower) increment.set_lower(*request.lower);
   if (request.upper) increment.set_upper(*request.upper);

@@ -9,6 +9,9 @@
 namespace tally {
 namespace {
 
+// Entries. Should a follower have no moment for itself, it falls no further behind.
+constexpr uint64_t kPutOffMax = 4096;
+
 // The waiting request of this context; end() when it was answered already. `waiting` is in order of
 // context, and mostly without gaps.
 template <class Waiting>
@@ -127,7 +130,6 @@ void Node::wake() {
   notes_.clear();
   inputs_.clear();
   if (synced_news_) {
-    synced_news_ = false;
     release_sends();
     inputs_.emplace_back(Synced{durable_number_});
   }
@@ -142,6 +144,7 @@ void Node::wake() {
   give_up_forwards();
   expire_waiting(now);
   update_deadline(now);
+  synced_news_ = false;
 }
 
 // A full disk is looked at as often as a follower is. What a snapshot covers goes first, also what
@@ -162,9 +165,10 @@ void Node::look_for_room(Time now) {
 }
 
 void Node::take_inbox(Time now) {
+  const bool followers_full = raft_->lacks_room();
   for (Envelope& envelope : inbox_) {
     if (std::holds_alternative<ClientRequest>(envelope.message)) {
-      admit(std::move(envelope), now);
+      admit(std::move(envelope), now, followers_full);
     } else if (auto* response = std::get_if<ValueResponse>(&envelope.message)) {
       on_forward_answer(*response);
     } else if (!is_client(envelope.from)) {
@@ -175,14 +179,14 @@ void Node::take_inbox(Time now) {
 }
 
 // Turns a client's request into an input of Raft, passes it on, or refuses it.
-void Node::admit(Envelope&& envelope, Time now) {
+void Node::admit(Envelope&& envelope, Time now, bool followers_full) {
   auto& request = std::get<ClientRequest>(envelope.message);
   const Endpoint client = envelope.from;
   auto* increment = std::get_if<IncrementAndGetRequest>(&request.operation);
   auto* get = std::get_if<GetValueRequest>(&request.operation);
   if (increment != nullptr || get != nullptr) {
     const std::string error =
-        counter_name_error(increment != nullptr ? increment->name : get->name);
+        counter_name_error(increment != nullptr ? increment->name.view() : get->name);
     if (!error.empty()) {
       network_.send({endpoint_of(config_.raft.id), client,
                      ValueResponse{.request_id = request.request_id,
@@ -208,7 +212,7 @@ void Node::admit(Envelope&& envelope, Time now) {
     answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
     return;
   }
-  if (!is_read(request) && raft_->lacks_room()) {
+  if (!is_read(request) && followers_full) {
     note(NoteKind::request_refused_followers_full);
     answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
     return;
@@ -312,7 +316,7 @@ void Node::handle_output() {
   owe_writes();
   maybe_write();
   settle_proposals();
-  apply_committed();
+  if (!puts_off_apply()) apply_committed();
   serve_reads();
   receive_pieces();
 }
@@ -382,6 +386,14 @@ void Node::settle_proposals() {
     answer(write.client, write.request_id, Outcome::kUnknown, Reason::kLeadershipLost);
   }
   writes_.clear();
+}
+
+// A follower that nobody waits for acknowledges first: what it learns to be committed is applied
+// once its write is durable and what that released has left, in a wake-up of its own. When the next
+// write has begun by then, it is applied beside that one.
+bool Node::puts_off_apply() const {
+  return !raft_->is_leader() && reads_.empty() && write_in_flight_ != synced_news_ &&
+         raft_->commit_index() - state_.applied_index() <= kPutOffMax;
 }
 
 void Node::apply_committed() {
@@ -457,6 +469,8 @@ void Node::update_deadline(Time now) {
   if (snapshot_due_at_ > now) deadline = std::min(deadline, snapshot_due_at_);
   if (storage_.is_full()) deadline = std::min(deadline, std::max(room_due_at_, now));
   if (is_filling_piece()) deadline = std::min(deadline, now);
+  const bool applies_next = state_.applied_index() < raft_->commit_index() && !write_in_flight_;
+  if (applies_next) deadline = std::min(deadline, now);
   if (!writes_.empty()) deadline = std::min(deadline, writes_.front().deadline);
   if (!reads_.empty()) deadline = std::min(deadline, reads_.front().deadline);
   if (!forwards_.empty()) deadline = std::min(deadline, forwards_.front().deadline);

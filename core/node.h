@@ -165,7 +165,7 @@ class Node final : public StorageClient {
 
   void look_for_room(Time now);
   void take_inbox(Time now);
-  void admit(Envelope&& envelope, Time now);
+  void admit(Envelope&& envelope, Time now, bool followers_full);
   void forward(Endpoint client, ClientRequest&& request, Time now);
   void on_forward_answer(const ValueResponse& response);
   void drop_answered_forwards();
@@ -175,6 +175,7 @@ class Node final : public StorageClient {
   void settle_proposals();
   void owe_writes();
   void maybe_write();
+  bool puts_off_apply() const;
   void apply_committed();
   void note_apply(const ApplyResult& result);
   void serve_reads();
@@ -217,7 +218,7 @@ class Node final : public StorageClient {
   bool write_in_flight_ = false;
   uint64_t in_flight_number_ = 0;  // what the write in flight covers
   uint64_t durable_number_ = 0;
-  bool synced_news_ = false;   // a sync completed since the last step
+  bool synced_news_ = false;   // a sync completed since the last wake()
   bool full_ = false;          // what Raft was told last of the storage
   Time room_due_at_;           // full: when to look for room again
   Time room_snapshot_due_at_;  // ... and to take a snapshot, so that the log may go

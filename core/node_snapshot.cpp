@@ -52,10 +52,10 @@ void Node::take_snapshot_events(Time now) {
   maybe_begin_snapshot(now);
 }
 
-// A durable snapshot of what is committed lets Raft's log, and the one on disk, begin later.
+// A durable snapshot of what is applied lets Raft's log, and the one on disk, begin later.
 void Node::maybe_adopt() {
   const std::optional<SnapshotId>& held = storage_.snapshot();
-  if (!held || held->last.index > raft_->commit_index()) return;
+  if (!held || held->last.index > state_.applied_index()) return;
   if (raft_->snapshot() && raft_->snapshot()->last.index >= held->last.index) return;
   const LogIndex base = log_base_after(held->last.index);
   inputs_.emplace_back(SnapshotSaved{*held, base});

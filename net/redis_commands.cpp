@@ -185,9 +185,9 @@ RedisServer::Step RedisServer::execute(Connection& connection, const Arguments& 
   if (fits && command->is_increment()) {
     switch (command->verb) {
       case RedisVerb::kIncr:
-        return begin_increment(connection, {.name = std::string(arguments[1]), .delta = 1});
+        return begin_increment(connection, {.name = Bytes(arguments[1]), .delta = 1});
       case RedisVerb::kDecr:
-        return begin_increment(connection, {.name = std::string(arguments[1]), .delta = -1});
+        return begin_increment(connection, {.name = Bytes(arguments[1]), .delta = -1});
       case RedisVerb::kIncrBy: return increment_by(connection, arguments, /*negative=*/false);
       case RedisVerb::kDecrBy: return increment_by(connection, arguments, /*negative=*/true);
       case RedisVerb::kTallyOpen:
@@ -255,10 +255,10 @@ std::string RedisServer::refusal(std::string_view name) const {
 
 RedisServer::Step RedisServer::begin_increment(Connection& connection,
                                                Client::Increment&& increment) {
-  const std::string error = counter_name_error(increment.name);
+  const std::string error = counter_name_error(increment.name.view());
   if (!error.empty()) return refuse(connection, "ERR " + error);
-  const std::string name = config_.forward ? std::string() : increment.name;
-  return begin(connection, std::move(increment), /*of_session=*/false, name);
+  const Bytes name = increment.name;
+  return begin(connection, std::move(increment), /*of_session=*/false, name.view());
 }
 
 RedisServer::Step RedisServer::begin(Connection& connection, Client::Operation&& operation,
@@ -295,12 +295,12 @@ RedisServer::Step RedisServer::increment_by(Connection& connection, const Argume
     }
     delta = -delta;
   }
-  return begin_increment(connection, {.name = std::string(arguments[1]), .delta = delta});
+  return begin_increment(connection, {.name = Bytes(arguments[1]), .delta = delta});
 }
 
 RedisServer::Step RedisServer::tally_increment(Connection& connection, const Arguments& arguments) {
-  Client::Increment increment{.name = std::string(arguments[1])};
-  const std::string error = counter_name_error(increment.name);
+  Client::Increment increment{.name = Bytes(arguments[1])};
+  const std::string error = counter_name_error(increment.name.view());
   if (!error.empty()) return refuse(connection, "ERR " + error);
   if (!parse_integer(arguments[2], increment.delta)) return refuse(connection, kNotAnInteger);
   std::optional<int64_t> session;

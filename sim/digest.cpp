@@ -9,7 +9,7 @@ uint64_t word(bool flag) { return flag ? 1 : 0; }
 void fold_operation(Digest& digest, const OpenSessionRequest& open) { (void)digest, (void)open; }
 
 void fold_operation(Digest& digest, const IncrementAndGetRequest& increment) {
-  digest.fold(increment.name);
+  digest.fold(increment.name.view());
   digest.fold(static_cast<uint64_t>(increment.delta));
   for (const std::optional<int64_t>& bound : {increment.lower, increment.upper}) {
     digest.fold(word(bound.has_value()));

@@ -13,7 +13,7 @@ namespace {
 
 std::string request_text(const ClientRequest& request) {
   if (const auto* increment = std::get_if<IncrementAndGetRequest>(&request.operation)) {
-    return fmt::format("increment {} by {} (session {}, sequence {})", increment->name,
+    return fmt::format("increment {} by {} (session {}, sequence {})", increment->name.view(),
                        increment->delta, increment->session.value(), increment->sequence);
   }
   if (const auto* get = std::get_if<GetValueRequest>(&request.operation)) {
@@ -35,7 +35,7 @@ std::string command_text(const Entry& entry) {
   const command::Increment& increment = command.increment();
   ClientRequest request;
   IncrementAndGetRequest& operation = request.operation.emplace<IncrementAndGetRequest>();
-  operation.name = increment.name();
+  operation.name = Bytes(increment.name());
   operation.delta = increment.delta();
   operation.session = SessionId(increment.session());
   operation.sequence = increment.sequence();

@@ -27,7 +27,7 @@ class ClientTest : public ::testing::Test {
   // ---- what the caller asks for
 
   void increment(uint64_t id, int64_t delta = 1) {
-    client_->start(now_, id, Client::Increment{"hits", delta, {}, {}});
+    client_->start(now_, id, Client::Increment{Bytes("hits"), delta, {}, {}});
   }
   void get(uint64_t id) { client_->start(now_, id, Client::Get{"hits"}); }
   void pass(Duration time) {

@@ -98,7 +98,7 @@ ClientRequest any_request() {
   if (which == 1) request.operation = GetValueRequest{any_text()};
   if (which == 2) {
     IncrementAndGetRequest increment;
-    increment.name = any_text();
+    increment.name = Bytes(any_text());
     increment.delta = any_signed();
     increment.lower = any_bound();
     increment.upper = any_bound();

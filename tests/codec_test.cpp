@@ -32,7 +32,7 @@ AppendRequest append_of(uint64_t entry_count) {
 
 IncrementAndGetRequest increment_of(std::string name) {
   IncrementAndGetRequest request;
-  request.name = std::move(name);
+  request.name = Bytes(name);
   request.delta = -5;
   request.upper = 0;
   request.session = SessionId(77);
@@ -299,7 +299,7 @@ TEST(Codec, ExampleInReadme) {
   append.sent_at = Time(Duration(1000));
   append.entries.push_back({LogIndex(7), Term(2), LogTime(5'000'000), EntryType::kCommand, [] {
                               IncrementAndGetRequest request;
-                              request.name = "hits";
+                              request.name = Bytes("hits");
                               request.delta = 5;
                               request.session = SessionId(3);
                               request.sequence = 1;

@@ -139,7 +139,7 @@ class NodeTest : public ::testing::Test {
     receive(kClient, ClientRequest{id, forward, false, std::move(operation)});
   }
   void increment(uint64_t id, int64_t delta = 1, uint64_t sequence = 1, bool forward = true) {
-    request(id, IncrementAndGetRequest{"hits", delta, {}, {}, SessionId(2), sequence, 1}, forward);
+    request(id, IncrementAndGetRequest{Bytes("hits"), delta, {}, {}, SessionId(2), sequence, 1}, forward);
   }
   void get(uint64_t id, bool forward = true) { request(id, GetValueRequest{"hits"}, forward); }
 
@@ -591,7 +591,7 @@ TEST_F(NodeTest, AClosedSessionExecutesNothingMore) {
 TEST_F(NodeTest, ABadNameIsRejectedAtOnce) {
   lead_with_session();
   request(1, GetValueRequest{""});
-  request(2, IncrementAndGetRequest{std::string(256, 'x'), 1, {}, {}, SessionId(2), 1, 1});
+  request(2, IncrementAndGetRequest{Bytes(std::string(256, 'x')), 1, {}, {}, SessionId(2), 1, 1});
   expect_answer(1, Outcome::kRejected, Reason::kBadRequest);
   expect_answer(2, Outcome::kRejected, Reason::kBadRequest);
   EXPECT_TRUE(storage_.writes_.empty());
@@ -865,7 +865,7 @@ TEST_F(NodeTest, APieceIsFilledOverSeveralStepsThatComeAtOnce) {
   for (char name = 'a'; name < 'a' + 20; ++name) {
     const uint64_t next = node_->raft().log().last_index().value() + 1;
     request(next, IncrementAndGetRequest{
-                      std::string(200, name), 1, {}, {}, SessionId(2), next - 2, next - 2});
+                      Bytes(std::string(200, name)), 1, {}, {}, SessionId(2), next - 2, next - 2});
     sync_all();
     acknowledge(next);
   }
@@ -925,7 +925,7 @@ struct Sent {
     for (uint64_t i = 1; i <= 9; ++i) {
       Entry entry{LogIndex(i), Term(1), LogTime(i), EntryType::kCommand, Bytes()};
       entry.data = i == 1 ? encode_open_session({})
-                          : encode_increment({.name = "c" + std::to_string(i % 4),
+                          : encode_increment({.name = Bytes("c" + std::to_string(i % 4)),
                                               .delta = 5,
                                               .lower = {},
                                               .upper = {},

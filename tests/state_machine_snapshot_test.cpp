@@ -34,7 +34,7 @@ std::vector<Entry> random_log(uint64_t seed, uint64_t count) {
       entry.data = encode_close_session(SessionId(sessions[pick(5, sessions.size())]));
     } else if (kind > 1) {
       IncrementAndGetRequest request;
-      request.name = std::string("c") + std::to_string(pick(3, 7));
+      request.name = Bytes("c" + std::to_string(pick(3, 7)));
       request.delta = static_cast<int64_t>(pick(4, 5)) - 2;
       request.session = SessionId(sessions[sessions.size() - 1 - pick(5, sessions.size())]);
       request.sequence = 1 + pick(6, 40);

@@ -38,7 +38,7 @@ class StateMachineTest : public ::testing::Test {
   ApplyResult add(SessionId session, uint64_t sequence, int64_t delta,
                   uint64_t first_outstanding = 1, std::string name = "hits") {
     IncrementAndGetRequest request;
-    request.name = std::move(name);
+    request.name = Bytes(name);
     request.delta = delta;
     request.session = session;
     request.sequence = sequence;
@@ -48,7 +48,7 @@ class StateMachineTest : public ::testing::Test {
   ApplyResult add_within(SessionId session, uint64_t sequence, int64_t delta,
                          std::optional<int64_t> lower, std::optional<int64_t> upper) {
     IncrementAndGetRequest request;
-    request.name = "hits";
+    request.name = Bytes("hits");
     request.delta = delta;
     request.lower = lower;
     request.upper = upper;
@@ -370,7 +370,7 @@ TEST_F(StateMachineDeathTest, WhatDoesNotDecodeStopsTheNode) {
   ASSERT_TRUE(command.ParseFromString(std::string(encode_open_session({}).view())));
   dies(command.SerializeAsString() + std::string("\x0A\x03\x98\x06\x01", 5), "or has more");
   IncrementAndGetRequest request;
-  request.name = "x";
+  request.name = Bytes("x");
   ASSERT_TRUE(command.ParseFromString(std::string(encode_increment(request).view())));
   command.mutable_increment()->set_name("\xFF");
   dies(command.SerializeAsString(), "not valid UTF-8");

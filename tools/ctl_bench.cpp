@@ -75,7 +75,8 @@ class Bench {
         options_(options),
         seed_(random_seed()),
         prefix_(options.prefix.empty() ? fmt::format("bench-{:08x}", seed_ >> 32)
-                                       : options.prefix) {}
+                                       : options.prefix),
+        only_counter_(prefix_) {}
 
   int run();
 
@@ -86,7 +87,7 @@ class Bench {
     uint64_t sequence = 0;
     bool busy = false;
     bool is_get = false;
-    std::string counter;
+    Bytes counter;
     int64_t delta = 0;
     Time due;  // when it should have begun; latency counts from here
   };
@@ -102,8 +103,8 @@ class Bench {
   Time due_at(uint64_t number) const;
   void begin_due(Time now);
   void begin_held(Load& load, Time now);
-  void begin(Load& load, size_t slot, Time due);
-  void on_done(Load& load, const Client::Done& done);
+  void begin(Load& load, size_t slot, Time due, Time now);
+  void on_done(Load& load, const Client::Done& done, Time now);
   void record(const Slot& slot, const Client::Done& done, Time now);
   void flush_history(Time now);
   void show_progress(Time now);
@@ -120,6 +121,7 @@ class Bench {
   const uint64_t seed_;
   // A counter that nobody has used: histories begin at 0.
   const std::string prefix_;
+  const Bytes only_counter_;  // of its names when there is one
   Loop loop_;
   std::deque<Load> loads_;
   std::deque<std::pair<Load*, size_t>> idle_;  // open loop: slots that wait for their time
@@ -161,10 +163,11 @@ void Bench::add_load(uint64_t number, NodeId leader) {
   load.slots.resize(options_.pipeline);
   for (Slot& slot : load.slots) slot.lane = next_lane_++;
   load.client = std::make_unique<CtlClient>(
-      loop_, cluster_, config, [this, &load](const Client::Done& done) { on_done(load, done); });
+      loop_, cluster_, config,
+      [this, &load](const Client::Done& done, Time now) { on_done(load, done, now); });
 }
 
-void Bench::begin(Load& load, size_t index, Time due) {
+void Bench::begin(Load& load, size_t index, Time due, Time now) {
   Slot& slot = load.slots[index];
   const uint64_t number = begun_++;
   slot.busy = true;
@@ -172,13 +175,16 @@ void Bench::begin(Load& load, size_t index, Time due) {
   ++slot.sequence;
   slot.is_get = scale(draw(seed_, 2, number), 100) < options_.get_percent;
   slot.counter = options_.names == 1
-                     ? prefix_
-                     : fmt::format("{}-{}", prefix_, scale(draw(seed_, 3, number), options_.names));
+                     ? only_counter_
+                     : Bytes(fmt::format("{}-{}", prefix_,
+                                         scale(draw(seed_, 3, number), options_.names)));
   const bool negative = options_.mixed_signs && (draw(seed_, 4, number) & 1) != 0;
   slot.delta = negative ? -options_.delta : options_.delta;
-  Client::Operation operation = Client::Get{slot.counter};
-  if (!slot.is_get) operation = Client::Increment{slot.counter, slot.delta, {}, {}};
-  load.client->start(index, std::move(operation));
+  if (slot.is_get) {
+    load.client->start(now, index, Client::Get{std::string(slot.counter.view())});
+  } else {
+    load.client->start(now, index, Client::Increment{slot.counter, slot.delta, {}, {}});
+  }
 }
 
 // Open loop: how many should have begun before `until`, and when each should.
@@ -203,7 +209,7 @@ void Bench::begin_due(Time now) {
     const auto [load, slot] = idle_.front();
     idle_.pop_front();
     if (load->client->has_room()) {
-      begin(*load, slot, due_at(begun_));
+      begin(*load, slot, due_at(begun_), now);
     } else {
       idle_.emplace_back(load, slot);
     }
@@ -212,8 +218,7 @@ void Bench::begin_due(Time now) {
   if (load_ended_) not_begun_ = due - begun_;
 }
 
-void Bench::on_done(Load& load, const Client::Done& done) {
-  const Time now = monotonic_now();
+void Bench::on_done(Load& load, const Client::Done& done, Time now) {
   Slot& slot = load.slots[done.operation_id];
   ++outcomes_[static_cast<size_t>(done.outcome)];
   if (done.outcome == Outcome::kOk) {
@@ -240,7 +245,7 @@ void Bench::begin_held(Load& load, Time now) {
   while (!load.held.empty() && load.client->has_room() && may_begin(now)) {
     const size_t slot = load.held.back();
     load.held.pop_back();
-    begin(load, slot, now);
+    begin(load, slot, now, now);
   }
 }
 
@@ -249,7 +254,7 @@ void Bench::record(const Slot& slot, const Client::Done& done, Time now) {
   operation.client = slot.lane;
   operation.sequence = slot.sequence;
   operation.kind = slot.is_get ? Operation::Kind::kGet : Operation::Kind::kAdd;
-  operation.counter = slot.counter;
+  operation.counter = slot.counter.view();
   operation.delta = slot.is_get ? 0 : slot.delta;
   operation.invoke_ns = done.first_sent_at.value_or(slot.due).time_since_epoch().count();
   operation.return_ns = now.time_since_epoch().count();
@@ -317,7 +322,7 @@ int Bench::run() {
       if (options_.rate != 0) {
         idle_.emplace_back(&load, slot);
       } else if (may_begin(began_at_)) {
-        begin(load, slot, began_at_);
+        begin(load, slot, began_at_, began_at_);
       }
     }
   }
@@ -329,7 +334,7 @@ int Bench::run() {
     for (Load& load : loads_) {
       load.client->settle();
       open = open || load.client->open_count() > 0;
-      deadline = std::min(deadline, load.client->deadline());
+      deadline = std::min(deadline, load.client->due());
     }
     show_progress(now);
     flush_history(now);

@@ -74,8 +74,8 @@ CtlClient::CtlClient(Loop& loop, const Cluster& cluster, const ClientConfig& con
   }
 }
 
-void CtlClient::start(uint64_t operation_id, Client::Operation operation) {
-  client_.start(monotonic_now(), operation_id, std::move(operation));
+void CtlClient::start(Time now, uint64_t operation_id, Client::Operation operation) {
+  client_.start(now, operation_id, std::move(operation));
 }
 
 void CtlClient::leave() {
@@ -86,23 +86,33 @@ void CtlClient::leave() {
 }
 
 void CtlClient::settle() {
+  heard_at_.reset();
   const Time now = monotonic_now();
-  if (now >= client_.deadline()) client_.wake(now);
+  if (now >= client_.due()) client_.wake(now);
   collect();
   network_.flush();
 }
 
 // What is done may start more; what is to be sent leaves at the next flush().
 void CtlClient::collect() {
+  const Time now = monotonic_now();
   while (!client_.dones().empty() || !client_.sends().empty()) {
-    std::vector<Client::Send> sends = std::exchange(client_.sends(), {});
-    for (Client::Send& send : sends) {
+    sends_.swap(client_.sends());
+    for (Client::Send& send : sends_) {
       trouble_of(send.to).waiting = true;
       network_.send(send.to, std::move(send.request));
     }
-    const std::vector<Client::Done> dones = std::exchange(client_.dones(), {});
-    for (const Client::Done& done : dones) on_done_(done);
+    sends_.clear();
+    dones_.swap(client_.dones());
+    for (const Client::Done& done : dones_) on_done_(done, now);
+    dones_.clear();
   }
+}
+
+// What one turn of the loop brings comes at one time.
+Time CtlClient::heard_at() {
+  if (!heard_at_) heard_at_ = monotonic_now();
+  return *heard_at_;
 }
 
 void CtlClient::on_response(NodeId from, const ValueResponse& response) {
@@ -117,7 +127,7 @@ void CtlClient::on_response(NodeId from, const ValueResponse& response) {
       trouble.text += " (" + printable(response.error_msg) + ")";
     }
   }
-  client_.on_response(monotonic_now(), from, response);
+  client_.on_response(heard_at(), from, response);
 }
 
 void CtlClient::on_node_broken(NodeId node, const std::string& why, bool maybe_arrived) {
@@ -125,9 +135,9 @@ void CtlClient::on_node_broken(NodeId node, const std::string& why, bool maybe_a
   trouble.waiting = false;
   if (!why.empty()) trouble.text = printable(why);
   if (maybe_arrived) {
-    client_.on_broken(monotonic_now(), node);
+    client_.on_broken(heard_at(), node);
   } else {
-    client_.on_unreached(monotonic_now(), node);
+    client_.on_unreached(heard_at(), node);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,16 +55,18 @@ uint64_t random_seed();
 // One client on the network. Its owner turns the loop.
 class CtlClient final : private ClientNetworkOwner {
  public:
-  using OnDone = std::function<void(const Client::Done& done)>;
+  // `now`: about when its answer was read, and not before.
+  using OnDone = std::function<void(const Client::Done& done, Time now)>;
 
   CtlClient(Loop& loop, const Cluster& cluster, const ClientConfig& config, OnDone on_done);
 
-  void start(uint64_t operation_id, Client::Operation operation);
+  void start(Time now, uint64_t operation_id, Client::Operation operation);
   // At the end, when nothing is open any more: gives the session back, as far as that goes at once.
   void leave();
   // After every turn of the loop: timeouts, then what is to be sent.
   void settle();
-  Time deadline() const { return client_.deadline(); }
+  // When to call it without any turn; early for nothing now and then.
+  Time due() const { return client_.due(); }
   size_t open_count() const { return client_.open_count(); }
   bool has_room() const { return client_.has_room(); }
   // What went wrong last at each node that was asked: "node 2 at HOST:PORT: disk_full; node ...".
@@ -81,6 +84,7 @@ class CtlClient final : private ClientNetworkOwner {
  private:
   void on_response(NodeId from, const ValueResponse& response) override;
   void on_node_broken(NodeId node, const std::string& why, bool maybe_arrived) override;
+  Time heard_at();
   void collect();
 
   struct Trouble {
@@ -94,6 +98,9 @@ class CtlClient final : private ClientNetworkOwner {
   Client client_;
   ClientNetwork network_;
   OnDone on_done_;
+  std::optional<Time> heard_at_;     // when the network was heard first since the last settle()
+  std::vector<Client::Send> sends_;  // reused
+  std::vector<Client::Done> dones_;  // reused
   std::vector<Trouble> troubles_;  // of every node
   Reason last_reason_ = Reason::kTimedOut;
   NodeId last_node_ = kNoNode;

@@ -85,11 +85,11 @@ int operate(const ClusterFlags& flags, const Cluster& cluster, Client::Operation
   Loop loop;
   std::optional<Client::Done> result;
   CtlClient client(loop, cluster, client_config(flags, cluster, random_seed()),
-                   [&](const Client::Done& done) { result = done; });
-  client.start(1, std::move(operation));
+                   [&](const Client::Done& done, Time /*now*/) { result = done; });
+  client.start(monotonic_now(), 1, std::move(operation));
   for (client.settle(); !result; client.settle()) {
     if (client.is_refused_by_all()) break;
-    loop.turn(client.deadline());
+    loop.turn(client.due());
   }
   if (!result) result = {1, Outcome::kNotApplied, Reason::kNone, 0, {}};
   client.leave();
@@ -195,7 +195,7 @@ int run(int argc, char** argv) {
   }
   if (*inc) {
     return operate(flags, cluster,
-                   Client::Increment{name, inc_flags.delta, inc_flags.lower, inc_flags.upper});
+                   Client::Increment{Bytes(name), inc_flags.delta, inc_flags.lower, inc_flags.upper});
   }
   if (*get) return operate(flags, cluster, Client::Get{name});
   if (*status) return status_command(flags, cluster);
