@@ -32,9 +32,7 @@ Wire& scratch() {
 
 int64_t to_wire(Time time) { return time.time_since_epoch().count(); }
 Time from_wire(int64_t time_ns) { return Time(Duration(time_ns)); }
-std::string_view clipped(std::string_view text) {
-  return text.substr(0, kFrameTextBytesMax);
-}
+std::string_view clipped(std::string_view text) { return text.substr(0, kFrameTextBytesMax); }
 // (A string_view does not convert to the std::string that protobuf 3.21 takes.)
 void assign(std::string_view text, std::string* out) { out->assign(text); }
 

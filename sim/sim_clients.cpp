@@ -201,9 +201,9 @@ void SimClients::on_operation(uint32_t number, uint64_t lane_number) {
   if (operation.kind == Operation::Kind::kGet) {
     client.client->start(now(), lane_number, Client::Get{operation.counter});
   } else {
-    client.client->start(
-        now(), lane_number,
-        Client::Increment{Bytes(operation.counter), operation.delta, operation.lower, operation.upper});
+    client.client->start(now(), lane_number,
+                         Client::Increment{Bytes(operation.counter), operation.delta,
+                                           operation.lower, operation.upper});
   }
   flush(number);
 }

@@ -59,6 +59,7 @@ class LogRecovery {
     bool started = false;  // its header is valid
     SegmentHeader header;
     bool shortened = false;  // it was longer once
+    std::string damage;      // of its header or its size; empty: none
   };
   enum class Batch : uint8_t {
     kValid,
@@ -83,8 +84,8 @@ class LogRecovery {
 
   // Each step returns false when it has reached the verdict.
   bool read_headers();
-  bool read_header(SegmentFile& file);
-  bool check_identity(const SegmentFile& file);
+  void read_header(SegmentFile& file);
+  void check_identity(const SegmentFile& file);
   bool check_chain();
   bool replay_segment(size_t position);
   bool judge_rest(LogTail& tail);
@@ -230,7 +231,6 @@ void LogRecovery::tell_damage() {
 
 // Of damage that was found before anything was replayed: what the segments before it lead to.
 std::string LogRecovery::index_before(uint64_t segment) {
-  find_repair();
   chain_.clear();
   const SegmentFile* next = nullptr;
   for (size_t i = first_; i < files_.size(); ++i) {
@@ -242,8 +242,7 @@ std::string LogRecovery::index_before(uint64_t segment) {
   if (!chain_.empty() || segment == 1) {
     return fmt::format("at index {}", last_.index.value() + 1);
   }
-  // One that begins a repair says nothing of the log before it.
-  if (next == nullptr || next->header.begins_repair) return "at an index that is not known";
+  if (next == nullptr) return "at an index that is not known";
   return fmt::format("at or before index {}", next->header.last.index.value());
 }
 
@@ -268,51 +267,54 @@ bool LogRecovery::read_headers() {
   std::sort(files_.begin(), files_.end(),
             [](const SegmentFile& a, const SegmentFile& b) { return a.number < b.number; });
   // Whose directory this is comes before what state it is in.
-  bool sound = true;
   for (SegmentFile& file : files_) {
-    if (!read_header(file)) sound = false;
+    read_header(file);
     if (result_.outcome == Recovered::Outcome::kRefused) return false;
   }
-  return sound;
+  find_repair();
+  for (size_t i = first_; i < files_.size(); ++i) {
+    const SegmentFile& file = files_[i];
+    if (file.damage.empty()) continue;
+    const bool stray = file.size < kSegmentBytesMin;
+    return damaged(file.name, file.shortened ? file.size : 0, file.damage, stray ? file.name : "");
+  }
+  return true;
 }
 
-bool LogRecovery::read_header(SegmentFile& file) {
+void LogRecovery::read_header(SegmentFile& file) {
   read_range(file, std::min<uint64_t>(kHeaderReadBytes, file.size));
   if (file.size < kSegmentBytesMin) {
     file.shortened = true;
-    return damaged(file.name, file.size, "the file is shorter than any segment", file.name);
+    file.damage = "the file is shorter than any segment";
+    return;
   }
   RecordView record;
   size_t consumed = 0;
-  if (read_record(content_, record, consumed) != RecordStatus::kOk) return true;
-  if (record.type != RecordType::kSegment) return true;
+  if (read_record(content_, record, consumed) != RecordStatus::kOk) return;
+  if (record.type != RecordType::kSegment) return;
   const uint64_t version = segment_format_version(record);
   if (version != 0 && version != kLogFormatVersion) {
-    return refused(
+    refused(
         fmt::format("{} has log format {}, this program reads {}: start the release that wrote it",
                     file.name, version, kLogFormatVersion));
-  }
-  if (!to_segment_header(record, file.header)) {
-    return damaged(file.name, 0, "a segment header of an unknown shape");
-  }
-  if (file.header.number != file.number) {
-    return damaged(file.name, 0,
-                   fmt::format("the header of segment {}", segment_name(file.header.number)));
-  }
-  if (file.size < file.header.file_bytes) {
+  } else if (!to_segment_header(record, file.header)) {
+    file.damage = "a segment header of an unknown shape";
+  } else if (file.header.number != file.number) {
+    file.damage = fmt::format("the header of segment {}", segment_name(file.header.number));
+  } else if (file.size < file.header.file_bytes) {
     file.shortened = true;
-    return damaged(file.name, file.size,
-                   fmt::format("the file had {} bytes and is shorter now", file.header.file_bytes));
+    file.damage = fmt::format("the file had {} bytes and is shorter now", file.header.file_bytes);
+  } else {
+    file.started = true;
+    check_identity(file);
   }
-  file.started = true;
-  return check_identity(file);
 }
 
-bool LogRecovery::check_identity(const SegmentFile& file) {
+void LogRecovery::check_identity(const SegmentFile& file) {
   const Identity& found = file.header.identity;
   const auto differs = [&](std::string_view what, uint64_t here, uint64_t wanted) {
-    return refused(fmt::format("{} belongs to {} {:#x}, this is {:#x}: wrong data directory?",
-                               file.name, what, here, wanted));
+    refused(fmt::format("{} belongs to {} {:#x}, this is {:#x}: wrong data directory?", file.name,
+                        what, here, wanted));
   };
   if (found.cluster_id != expected_.cluster_id) {
     return differs("cluster", found.cluster_id, expected_.cluster_id);
@@ -324,19 +326,17 @@ bool LogRecovery::check_identity(const SegmentFile& file) {
     return differs("node", found.node_id.value(), expected_.node_id.value());
   }
   if (found.directory_id != expected_.directory_id) {
-    return refused(
+    refused(
         fmt::format("{} is of the data directory with id {:016x}, and this one has id {:016x}: "
                     "files of two directories were mixed. Bring back all files of one of them",
                     file.name, found.directory_id, expected_.directory_id));
   }
   result_.identity = found;
-  return true;
 }
 
 // Segment numbers have no gap, and each started segment goes on from the started one before it.
 // Files between them that never started are left over from torn writes.
 bool LogRecovery::check_chain() {
-  find_repair();
   // Compaction removes from the lowest on.
   uint64_t expected_number = files_.empty() ? 1 : files_[first_].number;
   for (size_t i = first_; i < files_.size(); ++i) {
@@ -376,7 +376,8 @@ std::string LogRecovery::missing_before(const SegmentFile& file) {
                      file.started ? "" : ", which holds no segment");
 }
 
-// The log that counts is the last one that was begun.
+// The log that counts is the last one that was begun; what is left of a damaged one before it says
+// nothing any more, whatever state it is in.
 void LogRecovery::find_repair() {
   for (size_t i = 0; i < files_.size(); ++i) {
     if (files_[i].started && files_[i].header.begins_repair) first_ = i;

@@ -139,7 +139,8 @@ class NodeTest : public ::testing::Test {
     receive(kClient, ClientRequest{id, forward, false, std::move(operation)});
   }
   void increment(uint64_t id, int64_t delta = 1, uint64_t sequence = 1, bool forward = true) {
-    request(id, IncrementAndGetRequest{Bytes("hits"), delta, {}, {}, SessionId(2), sequence, 1}, forward);
+    request(id, IncrementAndGetRequest{Bytes("hits"), delta, {}, {}, SessionId(2), sequence, 1},
+            forward);
   }
   void get(uint64_t id, bool forward = true) { request(id, GetValueRequest{"hits"}, forward); }
 
@@ -149,6 +150,11 @@ class NodeTest : public ::testing::Test {
   }
   void sync_all() {
     while (storage_.in_flight_) sync();
+  }
+  // A follower acknowledges first.
+  void apply_all() {
+    sync_all();
+    node_->wake();
   }
   void pass(Duration time) {
     clock_.now_ += time;
@@ -204,6 +210,7 @@ class NodeTest : public ::testing::Test {
 
   void increment_until(uint64_t last);
   void finish_snapshot();
+  void append_and_commit(uint64_t index, uint64_t commit);
   // n2 answers the newest heartbeat.
   void keep_leading() { acknowledge(node_->raft().log().last_index().value()); }
 
@@ -855,6 +862,7 @@ TEST_F(NodeTest, TakesASnapshotAfterSoManyBytesAndCompactsItsLog) {
   heartbeat.prev_log_term = Term(1);
   heartbeat.commit_index = LogIndex(14);
   receive(3, heartbeat);
+  apply_all();
   EXPECT_EQ(node_->state().applied_index(), LogIndex(14));
   EXPECT_EQ(node_->state().state_hash(), hash);
 }
@@ -991,7 +999,73 @@ TEST_F(NodeTest, ALeadersSnapshotReplacesLogAndState) {
   append.commit_index = LogIndex(10);
   append.entries = {Entry{LogIndex(10), Term(1), LogTime(10), EntryType::kNoop, Bytes()}};
   receive(2, append);
+  apply_all();
   EXPECT_EQ(node_->state().applied_index(), LogIndex(10));
+}
+
+// ---- a follower acknowledges before it applies
+
+// One entry more, and that all are committed; as a leader says it with the next batch.
+void NodeTest::append_and_commit(uint64_t index, uint64_t commit) {
+  AppendRequest append;
+  append.term = Term(1);
+  append.prev_log_index = LogIndex(index - 1);
+  append.prev_log_term = Term(index > 1 ? 1 : 0);
+  append.commit_index = LogIndex(commit);
+  append.entries = {Entry{LogIndex(index), Term(1), LogTime(index), EntryType::kNoop, Bytes()}};
+  receive(2, append);
+}
+
+TEST_F(NodeTest, AFollowerAcknowledgesBeforeItAppliesWhatItLearnsToBeCommitted) {
+  start();
+  follow(2);
+  append_and_commit(1, 1);
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(0)) << "its write comes first";
+  pass(milliseconds(1));
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(0));
+  sync();
+  ASSERT_NE(last_to<AppendReply>(2), nullptr);
+  EXPECT_EQ(last_to<AppendReply>(2)->match_index, LogIndex(1));
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(0)) << "the answer leaves first";
+  EXPECT_EQ(clock_.deadline_, clock_.now_) << "then it is applied at once";
+  node_->wake();
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(1));
+  EXPECT_GT(clock_.deadline_, clock_.now_);
+}
+
+TEST_F(NodeTest, AFollowerThatNeverRestsAppliesBesideItsWrites) {
+  start();
+  follow(2);
+  append_and_commit(1, 1);
+  append_and_commit(2, 1);
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(0));
+  sync();
+  ASSERT_TRUE(storage_.in_flight_) << "the next write has begun";
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(1));
+}
+
+TEST_F(NodeTest, AFollowerWithNothingToWriteAppliesAtOnce) {
+  start();
+  follow(2);
+  append_and_commit(1, 0);
+  sync();
+  AppendRequest heartbeat;
+  heartbeat.term = Term(1);
+  heartbeat.prev_log_index = LogIndex(1);
+  heartbeat.prev_log_term = Term(1);
+  heartbeat.commit_index = LogIndex(1);
+  receive(2, heartbeat);
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(1));
+}
+
+TEST_F(NodeTest, ALeaderAppliesAtOnceForSomebodyWaits) {
+  lead_with_session();
+  increment(1);
+  increment(2, 1, 2);
+  acknowledge(3);
+  sync();
+  ASSERT_TRUE(storage_.in_flight_);
+  expect_answer(1, Outcome::kOk, Reason::kNone);
 }
 
 // Otherwise the older one would replace the newer one on disk, whose log is compacted already.

@@ -26,8 +26,8 @@ void showValue(const Step& step, std::ostream& out) {
   out << fmt::format(
       "{{kind {} advance {} timeout {} max {} name {} delta {} lower {} upper {} "
       "session {} sequence {} first {}}}",
-      static_cast<int>(step.kind), step.advance, step.timeout_ns, step.count_max, step.request.name.view(),
-      step.request.delta, step.request.lower.value_or(kLowest),
+      static_cast<int>(step.kind), step.advance, step.timeout_ns, step.count_max,
+      step.request.name.view(), step.request.delta, step.request.lower.value_or(kLowest),
       step.request.upper.value_or(kHighest), step.request.session.value(), step.request.sequence,
       step.request.first_outstanding);
 }
@@ -99,7 +99,8 @@ class Model {
   }
 
   ApplyResult execute(const IncrementAndGetRequest& request) {
-    const __int128_t sum = static_cast<__int128_t>(value(std::string(request.name.view()))) + request.delta;
+    const __int128_t sum =
+        static_cast<__int128_t>(value(std::string(request.name.view()))) + request.delta;
     if (sum < kLowest || sum > kHighest) return kRefused(Reason::kOverflow);
     if (request.lower && sum < *request.lower) return kRefused(Reason::kBounds);
     if (request.upper && sum > *request.upper) return kRefused(Reason::kBounds);
@@ -127,8 +128,9 @@ rc::Gen<std::optional<int64_t>> bounds() {
 
 rc::Gen<IncrementAndGetRequest> requests() {
   return rc::gen::build<IncrementAndGetRequest>(
-      rc::gen::set(&IncrementAndGetRequest::name,
-                   rc::gen::element(Bytes("a"), Bytes("b"), Bytes("a longer name than fits inline"))),
+      rc::gen::set(
+          &IncrementAndGetRequest::name,
+          rc::gen::element(Bytes("a"), Bytes("b"), Bytes("a longer name than fits inline"))),
       rc::gen::set(&IncrementAndGetRequest::delta, deltas()),
       rc::gen::set(&IncrementAndGetRequest::lower, bounds()),
       rc::gen::set(&IncrementAndGetRequest::upper, bounds()),
@@ -191,7 +193,8 @@ RC_GTEST_PROP(StateMachineProperty, AgreesWithTheModel, ()) {
     RC_ASSERT(replica.apply(entry) == expected);
     if (step.kind == Step::Kind::kOpen && result.outcome == Outcome::kOk) opened.push_back(index);
 
-    RC_ASSERT(machine.value(step.request.name.view()) == model.value(std::string(step.request.name.view())));
+    RC_ASSERT(machine.value(step.request.name.view()) ==
+              model.value(std::string(step.request.name.view())));
     RC_ASSERT(machine.session_count() == model.session_count());
     RC_ASSERT(machine.history_hash() == replica.history_hash());
     // Equal states have equal hashes, however they came about, and different ones different.

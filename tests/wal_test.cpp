@@ -8,6 +8,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <sstream>
 
@@ -607,16 +608,29 @@ TEST_F(WalDamage, ADamagedLogBeginsAnewAndIsWholeWhenItIsToldSo) {
   EXPECT_EQ(node.restart().entries.size(), 21u);
 }
 
-// The header that begins the repair says nothing of the log before it.
-TEST_F(WalDamage, OfALogThatIsBeingReplacedNoIndexIsNamed) {
-  node.world.flip(segment_name(1), ends_in(1)[1] + 20, 1);
-  ASSERT_TRUE(node.start().repairing);
-  ASSERT_TRUE(node.write(HardState{Term(20), NodeId(2)}));
+// Headers and sizes, too: the first files to be looked at.
+TEST_F(WalDamage, WhatIsLeftOfALogThatWasReplacedSaysNothing) {
+  const std::string other = node.media(2).substr(0, kSegmentRecordBytes);
+  node.world.poke(segment_name(1), 0, other);
   node.world.disk.truncate(segment_name(2), 0, 0);
-  const Recovered recovered = node.start();
-  EXPECT_TRUE(recovered.message.starts_with(
-      "wal-0000000000000002 offset 0, at an index that is not known: the file is shorter"))
+  Recovered recovered = node.start();
+  ASSERT_TRUE(recovered.repairing) << recovered.message;
+  EXPECT_TRUE(
+      recovered.message.starts_with("wal-0000000000000001 offset 0, at index 1: the header "
+                                    "of segment wal-0000000000000002"))
       << recovered.message;
+  ASSERT_TRUE(node.write(HardState{Term(20), NodeId(2)}));
+  ASSERT_TRUE(node.write({entry(1, 20, "fetched")}));
+  recovered = node.restart();
+  EXPECT_TRUE(recovered.message.starts_with("damaged earlier, not yet repaired"))
+      << recovered.message;
+  EXPECT_EQ(recovered.entries.size(), 1u);
+
+  StorageWrite whole;
+  whole.whole = true;
+  ASSERT_TRUE(node.write(whole));
+  EXPECT_EQ(node.media(1), "");
+  EXPECT_EQ(node.restart().outcome, Outcome::kWhole);
 }
 
 TEST_F(WalDamage, DamageDuringARepairBeginsAnother) {
@@ -658,7 +672,7 @@ TEST_F(WalDamage, AnUnreadableSectorIsDamage) {
 
 // Power loss at every disk call of a repair: at each start the node knows its term and vote, is
 // under repair or was told to be whole, and what it was told is durable is there.
-TEST(WalRepair, CrashAtEveryDiskPoint) {
+void crash_at_every_point_of_a_repair(const std::function<void(Node& node)>& damage) {
   uint64_t points = 0;
   for (uint64_t freeze_at = 1;; ++freeze_at) {
     Node node(freeze_at);
@@ -666,7 +680,7 @@ TEST(WalRepair, CrashAtEveryDiskPoint) {
     for (uint64_t i = 1; i <= 9; ++i) {
       ASSERT_TRUE(node.write({HardState{Term(i), kNoNode}, {entry(i, i, "some command")}}));
     }
-    node.world.flip(segment_name(1), 400, 1);
+    damage(node);
     ASSERT_TRUE(node.restart().repairing);
     const size_t before = node.world.points.size();
     node.world.freeze_at = before + freeze_at;
@@ -700,6 +714,24 @@ TEST(WalRepair, CrashAtEveryDiskPoint) {
     if (ended) break;
   }
   EXPECT_GT(points, 60u);
+}
+
+TEST(WalRepair, CrashAtEveryDiskPoint) {
+  crash_at_every_point_of_a_repair([](Node& node) { node.world.flip(segment_name(1), 400, 1); });
+}
+
+// Its files go one by one, so that a start may find the damage again.
+TEST(WalRepair, CrashAtEveryDiskPointWithAStrayHeader) {
+  crash_at_every_point_of_a_repair([](Node& node) {
+    node.world.poke(segment_name(2), 0, node.media(1).substr(0, kSegmentRecordBytes));
+  });
+}
+
+TEST(WalRepair, CrashAtEveryDiskPointWithAShortFile) {
+  crash_at_every_point_of_a_repair([](Node& node) {
+    node.world.disk.truncate(segment_name(1), 300, 0);
+    node.world.poke(segment_name(1), 0, "x");
+  });
 }
 
 TEST_F(WalDamage, AFlippedByteOfTheLastBatchIsCutAndSaid) {

@@ -74,8 +74,7 @@ class Bench {
         cluster_(cluster),
         options_(options),
         seed_(random_seed()),
-        prefix_(options.prefix.empty() ? fmt::format("bench-{:08x}", seed_ >> 32)
-                                       : options.prefix),
+        prefix_(options.prefix.empty() ? fmt::format("bench-{:08x}", seed_ >> 32) : options.prefix),
         only_counter_(prefix_) {}
 
   int run();
@@ -174,10 +173,10 @@ void Bench::begin(Load& load, size_t index, Time due, Time now) {
   slot.due = due;
   ++slot.sequence;
   slot.is_get = scale(draw(seed_, 2, number), 100) < options_.get_percent;
-  slot.counter = options_.names == 1
-                     ? only_counter_
-                     : Bytes(fmt::format("{}-{}", prefix_,
-                                         scale(draw(seed_, 3, number), options_.names)));
+  slot.counter =
+      options_.names == 1
+          ? only_counter_
+          : Bytes(fmt::format("{}-{}", prefix_, scale(draw(seed_, 3, number), options_.names)));
   const bool negative = options_.mixed_signs && (draw(seed_, 4, number) & 1) != 0;
   slot.delta = negative ? -options_.delta : options_.delta;
   if (slot.is_get) {

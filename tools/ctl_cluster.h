@@ -101,7 +101,7 @@ class CtlClient final : private ClientNetworkOwner {
   std::optional<Time> heard_at_;     // when the network was heard first since the last settle()
   std::vector<Client::Send> sends_;  // reused
   std::vector<Client::Done> dones_;  // reused
-  std::vector<Trouble> troubles_;  // of every node
+  std::vector<Trouble> troubles_;    // of every node
   Reason last_reason_ = Reason::kTimedOut;
   NodeId last_node_ = kNoNode;
 };

@@ -194,8 +194,9 @@ int run(int argc, char** argv) {
     if (!name_error.empty()) return usage_error(name_error);
   }
   if (*inc) {
-    return operate(flags, cluster,
-                   Client::Increment{Bytes(name), inc_flags.delta, inc_flags.lower, inc_flags.upper});
+    return operate(
+        flags, cluster,
+        Client::Increment{Bytes(name), inc_flags.delta, inc_flags.lower, inc_flags.upper});
   }
   if (*get) return operate(flags, cluster, Client::Get{name});
   if (*status) return status_command(flags, cluster);
