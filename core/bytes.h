@@ -5,6 +5,7 @@
 // belong to one logical thread (a node, or the whole simulated cluster).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <new>
@@ -19,8 +20,20 @@ class Bytes {
   explicit Bytes(std::string_view content) {
     if (content.empty()) return;
     size_ = static_cast<uint32_t>(content.size());
-    char* memory = size_ > kSmall ? make_block(size_) : take_shared();
+    char* memory = size_ > kSmall ? make_block(size_) : take_shared(log_block(), kSharedBytes);
     std::memcpy(memory, content.data(), size_);
+  }
+  // Of what soon goes again, such as a name in a request. It never lies beside what stays: one name
+  // would hold the memory of many log entries, and one entry that of many names.
+  static Bytes passing(std::string_view content) {
+    Bytes bytes;
+    if (content.empty()) return bytes;
+    bytes.size_ = static_cast<uint32_t>(content.size());
+    const bool small = bytes.size_ <= std::min(kSmall, kPassingSmall);
+    char* memory = small ? bytes.take_shared(passing_block(), kPassingSharedBytes)
+                         : bytes.make_block(bytes.size_);
+    std::memcpy(memory, content.data(), bytes.size_);
+    return bytes;
   }
   Bytes(const Bytes& other) : block_(other.block_), offset_(other.offset_), size_(other.size_) {
     if (block_ != nullptr) ++block_->references;
@@ -60,6 +73,9 @@ class Bytes {
   static constexpr uint32_t kSmall = 512;
 #endif
   static constexpr uint32_t kSharedBytes = 16 << 10;
+  // One that passes holds so much at the most, whatever came beside it.
+  static constexpr uint32_t kPassingSharedBytes = 1 << 10;
+  static constexpr uint32_t kPassingSmall = 256;
   struct Shared {
     Block* block = nullptr;
     uint32_t used = 0;
@@ -80,12 +96,19 @@ class Bytes {
     block_ = allocate(size);
     return data(block_);
   }
-  char* take_shared() {
+  static Shared& log_block() {
     thread_local Shared shared;
-    if (shared.block == nullptr || kSharedBytes - shared.used < size_) {
+    return shared;
+  }
+  static Shared& passing_block() {
+    thread_local Shared shared;
+    return shared;
+  }
+  char* take_shared(Shared& shared, uint32_t block_bytes) {
+    if (shared.block == nullptr || block_bytes - shared.used < size_) {
       if (shared.block != nullptr) release(shared.block);
       shared = {};  // nothing is held twice should the next line throw
-      shared.block = allocate(kSharedBytes);
+      shared.block = allocate(block_bytes);
     }
     block_ = shared.block;
     ++block_->references;

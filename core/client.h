@@ -45,7 +45,7 @@ inline constexpr uint64_t kAttemptBits = 24;
 class Client {
  public:
   struct Increment {
-    Bytes name;
+    Bytes name;  // Bytes::passing
     int64_t delta = 0;
     std::optional<int64_t> lower = {};
     std::optional<int64_t> upper = {};

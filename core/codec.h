@@ -17,7 +17,7 @@
 namespace tally {
 
 // Both ends of a connection must speak the same version; there is no negotiation yet.
-inline constexpr uint16_t kWireVersion = 6;
+inline constexpr uint16_t kWireVersion = 7;
 
 inline constexpr size_t kFrameHeaderBytes = 72;
 inline constexpr size_t kFrameBodyBytesMax = 4096;

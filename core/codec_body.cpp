@@ -254,7 +254,7 @@ std::string_view read(const wire::TimeoutNow& from, TimeoutNow& to) {
 std::string_view read_increment(const wire::IncrementAndGetRequest& from,
                                 IncrementAndGetRequest& to) {
   if (from.name().size() > kFrameTextBytesMax) return "its counter name is too long";
-  to.name = Bytes(from.name());
+  to.name = Bytes::passing(from.name());
   to.delta = from.delta();
   to.lower = from.has_lower() ? std::optional(from.lower()) : std::nullopt;
   to.upper = from.has_upper() ? std::optional(from.upper()) : std::nullopt;

@@ -70,13 +70,19 @@ Bytes encode_close_session(SessionId session) {
 }
 
 Bytes encode_increment(const IncrementAndGetRequest& request) {
+  std::string bytes;
+  append_increment(request, bytes);
+  return Bytes(bytes);
+}
+
+void append_increment(const IncrementAndGetRequest& request, std::string& out) {
   const std::string_view name = request.name.view();
   const std::string name_error = counter_name_error(name);
   CHECK(name_error.empty(), "{}", name_error);
-  // Reused, so that encoding allocates nothing but the command itself.
+  // Reused, so that encoding allocates nothing.
   thread_local command::Command command;
   command.Clear();
-  command::Increment& increment = *command.mutable_increment();
+  command::Increment& increment = *command.add_increment();
   increment.mutable_name()->assign(name);
   increment.set_delta(request.delta);
   if (request.lower) increment.set_lower(*request.lower);
@@ -84,7 +90,12 @@ Bytes encode_increment(const IncrementAndGetRequest& request) {
   increment.set_session(request.session.value());
   increment.set_sequence(request.sequence);
   increment.set_first_outstanding(request.first_outstanding);
-  return encode(command);
+  // Messages of protobuf one after the other are one with all their repeated fields.
+  const size_t start = out.size();
+  const size_t size = command.ByteSizeLong();
+  CHECK(size <= kCommandBytesMax, "a command of {} bytes", size);
+  out.resize(start + size);
+  CHECK(command.SerializeToArray(out.data() + start, static_cast<int>(size)));
 }
 
 }  // namespace tally

@@ -13,7 +13,7 @@ namespace tally {
 // The values are part of the on-disk and on-wire record format: never reuse one.
 enum class EntryType : uint8_t {
   kNoop = 1,     // a new leader's first entry (thesis §6.4); data is empty
-  kCommand = 2,  // a command of the state machine (core/state_machine.h)
+  kCommand = 2,  // one or more commands of the state machine (core/state_machine.h)
 };
 
 struct Entry {

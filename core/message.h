@@ -128,7 +128,7 @@ std::string_view to_string(Reason reason);
 struct OpenSessionRequest {};
 
 struct IncrementAndGetRequest {
-  Bytes name;
+  Bytes name;  // Bytes::passing
   int64_t delta = 0;
   std::optional<int64_t> lower;  // inclusive bounds on the new value
   std::optional<int64_t> upper;

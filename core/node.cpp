@@ -9,21 +9,20 @@
 namespace tally {
 namespace {
 
-// Entries. Should a follower have no moment for itself, it falls no further behind.
-constexpr uint64_t kPutOffMax = 4096;
+// Entries. What is more is no batch that just came, but a follower that catches up.
+constexpr uint64_t kPutOffMax = 64;
+// Bytes. An increment that makes an entry so large is its last.
+constexpr size_t kEntryBytes = 16 << 10;
 
-// The waiting request of this context; end() when it was answered already. `waiting` is in order of
-// context, and mostly without gaps.
+// The waiting requests of this context; none when they were answered already. `waiting` is in order
+// of context.
 template <class Waiting>
 auto find_context(std::deque<Waiting>& waiting, uint64_t context) {
-  const size_t place = waiting.empty() ? 0 : context - waiting.front().context;
-  if (place < waiting.size() && waiting[place].context == context) {
-    return waiting.begin() + static_cast<ptrdiff_t>(place);
-  }
-  const auto found = std::lower_bound(
-      waiting.begin(), waiting.end(), context,
-      [](const Waiting& request, uint64_t wanted) { return request.context < wanted; });
-  return found != waiting.end() && found->context == context ? found : waiting.end();
+  struct Before {
+    bool operator()(const Waiting& request, uint64_t wanted) { return request.context < wanted; }
+    bool operator()(uint64_t wanted, const Waiting& request) { return wanted < request.context; }
+  };
+  return std::equal_range(waiting.begin(), waiting.end(), context, Before());
 }
 
 }  // namespace
@@ -40,6 +39,11 @@ std::string config_error(const NodeConfig& config) {
   if (config.snapshot_piece_bytes == 0 || config.snapshot_piece_bytes > kSnapshotPieceBytesMax) {
     return fmt::format("a snapshot's pieces must have 1 to {} bytes, not {}",
                        kSnapshotPieceBytesMax, config.snapshot_piece_bytes);
+  }
+  if (config.entry_increment_count_max == 0 ||
+      config.entry_increment_count_max > kEntryIncrementCountMax) {
+    return fmt::format("an entry may have 1 to {} increments, not {}", kEntryIncrementCountMax,
+                       config.entry_increment_count_max);
   }
   return {};
 }
@@ -140,7 +144,7 @@ void Node::wake() {
   transfer_requested_.reset();
   raft_->step(now, inputs_, output_);
   notes_.insert(notes_.end(), output_.notes.begin(), output_.notes.end());
-  handle_output();
+  handle_output(now);
   give_up_forwards();
   expire_waiting(now);
   update_deadline(now);
@@ -176,6 +180,7 @@ void Node::take_inbox(Time now) {
     }
   }
   inbox_.clear();
+  propose_increments();
 }
 
 // Turns a client's request into an input of Raft, passes it on, or refuses it.
@@ -217,9 +222,9 @@ void Node::admit(Envelope&& envelope, Time now, bool followers_full) {
     answer(client, request.request_id, Outcome::kNotApplied, Reason::kDiskFull);
     return;
   }
-  const uint64_t context = next_context_++;
   const Time deadline = now + config_.request_timeout;
   if (is_read(request)) {
+    const uint64_t context = next_context_++;
     reads_.push_back({.context = context,
                       .client = client,
                       .request_id = request.request_id,
@@ -230,12 +235,31 @@ void Node::admit(Envelope&& envelope, Time now, bool followers_full) {
     inputs_.emplace_back(ReadRequest{context});
     return;
   }
+  if (increment != nullptr) {
+    if (increment_count_ == 0) increments_context_ = next_context_++;
+    writes_.push_back({increments_context_, client, request.request_id, deadline, LogIndex(0)});
+    append_increment(*increment, increments_);
+    const bool full = ++increment_count_ >= config_.entry_increment_count_max;
+    if (full || increments_.size() >= kEntryBytes) propose_increments();
+    return;
+  }
+  propose_increments();
+  const uint64_t context = next_context_++;
   writes_.push_back({context, client, request.request_id, deadline, LogIndex(0)});
   const auto* close = std::get_if<CloseSessionRequest>(&request.operation);
-  Bytes command = increment != nullptr ? encode_increment(*increment)
-                  : close != nullptr   ? encode_close_session(close->session)
-                                       : encode_open_session(config_.session_limits);
+  Bytes command = close != nullptr ? encode_close_session(close->session)
+                                   : encode_open_session(config_.session_limits);
   inputs_.emplace_back(Propose{context, std::move(command)});
+}
+
+// They share an entry: what an entry costs on its way through the logs of all nodes is more than
+// what most increments do.
+void Node::propose_increments() {
+  if (increment_count_ == 0) return;
+  if (increment_count_ > 1) note(NoteKind::increments_share_entry, kNoNode, increment_count_);
+  inputs_.emplace_back(Propose{increments_context_, Bytes(increments_)});
+  increments_.clear();
+  increment_count_ = 0;
 }
 
 void Node::forward(Endpoint client, ClientRequest&& request, Time now) {
@@ -246,7 +270,9 @@ void Node::forward(Endpoint client, ClientRequest&& request, Time now) {
   }
   note(NoteKind::request_forwarded, leader);
   const bool write = !is_read(request);
-  forwards_.push_back({client, request.request_id, now + config_.request_timeout, write});
+  const bool index_only = std::holds_alternative<ReadIndexRequest>(request.operation);
+  forwards_.push_back(
+      {client, request.request_id, now + config_.request_timeout, write, index_only});
   forward_leader_ = leader;
   ++forward_count_;
   request.request_id = forward_id_front_ + forwards_.size() - 1;
@@ -263,6 +289,9 @@ void Node::on_forward_answer(const ValueResponse& response) {
   Forward& forward = forwards_[position];
   ValueResponse relayed = response;
   relayed.request_id = forward.request_id;
+  if (forward.index_only && relayed.outcome == Outcome::kOk) {
+    apply_wanted_ = std::max(apply_wanted_, LogIndex(static_cast<uint64_t>(relayed.value)));
+  }
   // The answer speaks of one copy; the network may hold others, or have brought one before, and
   // lost its answer. Only a node that never sent a write on may say that it never will be applied.
   const bool of_this_copy =
@@ -307,7 +336,7 @@ void Node::release_sends() {
   }
 }
 
-void Node::handle_output() {
+void Node::handle_output(Time now) {
   for (Envelope& envelope : output_.send_now) network_.send(std::move(envelope));
   for (Envelope& envelope : output_.send_after) {
     send_after_.push_back({output_.persist_number, std::move(envelope)});
@@ -316,7 +345,7 @@ void Node::handle_output() {
   owe_writes();
   maybe_write();
   settle_proposals();
-  if (!puts_off_apply()) apply_committed();
+  if (!puts_off_apply(now)) apply_committed();
   serve_reads();
   receive_pieces();
 }
@@ -362,22 +391,24 @@ void Node::maybe_write() {
 // Proposals and reads that Raft took, refused or gave up.
 void Node::settle_proposals() {
   for (const Output::Accepted& accepted : output_.accepted) {
-    const auto write = find_context(writes_, accepted.context);
-    if (write != writes_.end()) write->index = accepted.index;
+    const auto [first, end] = find_context(writes_, accepted.context);
+    for (auto write = first; write != end; ++write) write->index = accepted.index;
+    proposed_count_ += static_cast<uint64_t>(end - first);
   }
   for (const uint64_t context : output_.refused) {
-    const auto write = find_context(writes_, context);
-    CHECK(write != writes_.end());
-    answer_refused(write->client, write->request_id);
-    writes_.erase(write);
+    const auto [first, end] = find_context(writes_, context);
+    for (auto write = first; write != end; ++write) {
+      answer_refused(write->client, write->request_id);
+    }
+    writes_.erase(first, end);
   }
   for (const Output::ReadReady& ready : output_.reads_ready) {
-    const auto read = find_context(reads_, ready.context);
-    if (read != reads_.end()) read->index = ready.index;
+    const auto [read, end] = find_context(reads_, ready.context);
+    if (read != end) read->index = ready.index;
   }
   for (const uint64_t context : output_.reads_refused) {
-    const auto read = find_context(reads_, context);
-    if (read != reads_.end()) read->refused = true;
+    const auto [read, end] = find_context(reads_, context);
+    if (read != end) read->refused = true;
   }
   if (!output_.lost_leadership || writes_.empty()) return;
   // Their entries may yet be committed by the next leader, or never.
@@ -390,23 +421,32 @@ void Node::settle_proposals() {
 
 // A follower that nobody waits for acknowledges first: what it learns to be committed is applied
 // once its write is durable and what that released has left, in a wake-up of its own. When the next
-// write has begun by then, it is applied beside that one.
-bool Node::puts_off_apply() const {
-  return !raft_->is_leader() && reads_.empty() && write_in_flight_ != synced_news_ &&
-         raft_->commit_index() - state_.applied_index() <= kPutOffMax;
+// write has begun by then, it is applied beside that one; and it never waits long for a disk.
+bool Node::puts_off_apply(Time now) {
+  const uint64_t behind = raft_->commit_index() - state_.applied_index();
+  const bool waited_for =
+      raft_->is_leader() || apply_wanted_ > state_.applied_index() || storage_.is_full();
+  if (waited_for || behind == 0 || behind > kPutOffMax || write_in_flight_ == synced_news_) {
+    apply_put_off_at_ = kNever;
+    return false;
+  }
+  apply_put_off_at_ = std::min(apply_put_off_at_, now);
+  return now - apply_put_off_at_ < config_.raft.heartbeat_interval;
 }
 
 void Node::apply_committed() {
   while (state_.applied_index() < raft_->commit_index()) {
     const Entry& entry = raft_->log().at(state_.applied_index() + 1);
-    const ApplyResult result = state_.apply(entry);
+    const std::span<const ApplyResult> results = state_.apply(entry);
     applied_bytes_ += entry.data.size();
-    if (entry.type == EntryType::kNoop) continue;
-    note_apply(result);
-    if (writes_.empty() || writes_.front().index != entry.index) continue;
-    answer(writes_.front().client, writes_.front().request_id, result.outcome, result.reason,
-           result.value);
-    writes_.pop_front();
+    applied_count_ += results.size();
+    for (const ApplyResult& result : results) {
+      note_apply(result);
+      if (writes_.empty() || writes_.front().index != entry.index) continue;
+      const WaitingWrite& write = writes_.front();
+      answer(write.client, write.request_id, result.outcome, result.reason, result.value);
+      writes_.pop_front();
+    }
   }
 }
 

@@ -39,6 +39,8 @@ struct NodeConfig {
   uint64_t snapshot_piece_bytes = 16 << 10;
   // Behind a snapshot, so much of the log is kept for followers that are a little late.
   uint64_t kept_log_bytes = uint64_t{16} << 20;
+  // Increments that one step proposes share entries, so many each; at most kEntryIncrementCountMax.
+  uint64_t entry_increment_count_max = 256;
   uint64_t waiting_count_max = 10'000;  // requests waiting at this node; more are refused as busy
   Duration request_timeout = std::chrono::seconds(5);  // then the client hears kUnknown
   // False: this node has run before, wherever that is known from; an empty directory is then a
@@ -53,6 +55,7 @@ struct NodeConfig {
 std::string config_error(const NodeConfig& config);
 
 inline constexpr uint64_t kSnapshotPieceBytesMax = 512 << 10;
+inline constexpr uint64_t kEntryIncrementCountMax = 1024;  // they fit a record
 
 class Node final : public StorageClient {
  public:
@@ -103,9 +106,13 @@ class Node final : public StorageClient {
   // Everything handed to storage up to this persist number is durable.
   uint64_t durable_number() const { return durable_number_; }
   size_t waiting_count() const { return writes_.size() + reads_.size() + forward_count_; }
+  // Commands proposed, and applied, since the start.
+  uint64_t proposed_count() const { return proposed_count_; }
+  uint64_t applied_count() const { return applied_count_; }
 
  private:
-  // A proposal whose client waits. In log order.
+  // A command whose client waits. In log order; those of one entry have one context, and one
+  // deadline: all of them wait, or none.
   struct WaitingWrite {
     uint64_t context;
     Endpoint client;
@@ -129,6 +136,7 @@ class Node final : public StorageClient {
     uint64_t request_id;
     Time deadline;
     bool write;
+    bool index_only;  // whoever asked waits for this node's own state to reach the index
   };
 
   // Whose snapshot the storage is writing. One at a time: a leader's goes before an own one.
@@ -166,16 +174,17 @@ class Node final : public StorageClient {
   void look_for_room(Time now);
   void take_inbox(Time now);
   void admit(Envelope&& envelope, Time now, bool followers_full);
+  void propose_increments();
   void forward(Endpoint client, ClientRequest&& request, Time now);
   void on_forward_answer(const ValueResponse& response);
   void drop_answered_forwards();
   void give_up_forwards();
   void release_sends();
-  void handle_output();
+  void handle_output(Time now);
   void settle_proposals();
   void owe_writes();
   void maybe_write();
-  bool puts_off_apply() const;
+  bool puts_off_apply(Time now);
   void apply_committed();
   void note_apply(const ApplyResult& result);
   void serve_reads();
@@ -243,6 +252,15 @@ class Node final : public StorageClient {
     SnapshotRequest request;
   };
   std::vector<PieceRead> piece_reads_;
+
+  // The increments of this step that are not proposed yet, as the data of an entry.
+  std::string increments_;
+  uint64_t increments_context_ = 0;
+  uint64_t increment_count_ = 0;
+  uint64_t proposed_count_ = 0;
+  uint64_t applied_count_ = 0;
+  LogIndex apply_wanted_;           // somebody reads this node's state once it is there
+  Time apply_put_off_at_ = kNever;  // kNever: it is not
 
   // In order of context, which counts up.
   std::deque<WaitingWrite> writes_;

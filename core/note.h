@@ -81,6 +81,7 @@
   X(follower_whole, "n{p} is whole again: counts")                                                 \
   X(reply_before_damage, "answer of n{p} not counted: from before its damage")                     \
   X(snapshot_unreadable, "the snapshot up to {a} cannot be read: takes another one")               \
+  X(increments_share_entry, "{a} increments share an entry")                                       \
   X(request_forwarded, "passes a request on to n{p}")                                              \
   X(request_refused_no_leader, "request refused: knows no leader")                                 \
   X(request_refused_redirect, "request refused: n{p} leads")                                       \

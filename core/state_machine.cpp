@@ -77,18 +77,18 @@ StateMachine::~StateMachine() = default;
 StateMachine::StateMachine(StateMachine&&) noexcept = default;
 StateMachine& StateMachine::operator=(StateMachine&&) noexcept = default;
 
-ApplyResult StateMachine::apply(const Entry& entry) {
+std::span<const ApplyResult> StateMachine::apply(const Entry& entry) {
   CHECK(entry.index == applied_index_ + 1, "applying entry {} after entry {}", entry.index.value(),
         applied_index_.value());
   advance_log_time(entry.log_time);
 
-  ApplyResult result;
+  results_.clear();
   switch (entry.type) {
     case EntryType::kNoop:
       CHECK(entry.data.empty(), "entry {}: a no-op with {} bytes of data", entry.index.value(),
             entry.data.size());
       break;
-    case EntryType::kCommand: result = execute(entry); break;
+    case EntryType::kCommand: execute(entry); break;
     default:
       CHECK(false, "entry {}: unknown type {}; written by a newer build?", entry.index.value(),
             static_cast<unsigned>(entry.type));
@@ -96,7 +96,7 @@ ApplyResult StateMachine::apply(const Entry& entry) {
   applied_index_ = entry.index;
   update_state_hash();
   history_hash_ = hash_words<2>(HashKind::kHistory, {history_hash_, state_hash_});
-  return result;
+  return results_;
 }
 
 void StateMachine::update_state_hash() { state_hash_ = state_hash_of(hash_sum_, log_time_); }
@@ -140,30 +140,32 @@ void StateMachine::schedule_expiry(uint64_t id, const Session& session) {
   std::push_heap(deadlines_.begin(), deadlines_.end(), std::greater<>());
 }
 
-ApplyResult StateMachine::execute(const Entry& entry) {
+void StateMachine::execute(const Entry& entry) {
   const std::string_view data = entry.data.view();
   CHECK(command_->ParseFromArray(data.data(), static_cast<int>(data.size())) &&
             has_only_known_fields(*command_),
         "entry {}: a command of {} bytes that does not decode", entry.index.value(), data.size());
-  CHECK(int{command_->has_open_session()} + int{command_->has_increment()} +
+  CHECK(int{command_->has_open_session()} + int{command_->increment_size() > 0} +
                 int{command_->has_close_session()} ==
             1,
-        "entry {}: not exactly one known command", entry.index.value());
+        "entry {}: not exactly one known kind of command", entry.index.value());
   if (command_->has_open_session()) {
     CHECK(is_complete(command_->open_session()), "entry {}: open_session lacks fields or has more",
           entry.index.value());
-    return open_session(command_->open_session(), entry.index);
+    results_.push_back(open_session(command_->open_session(), entry.index));
   }
   if (command_->has_close_session()) {
     CHECK(is_complete(command_->close_session()),
           "entry {}: close_session lacks fields or has more", entry.index.value());
-    return close_session(command_->close_session());
+    results_.push_back(close_session(command_->close_session()));
   }
-  CHECK(is_complete(command_->increment()), "entry {}: increment lacks fields or has more",
-        entry.index.value());
-  const std::string name_error = counter_name_error(command_->increment().name());
-  CHECK(name_error.empty(), "entry {}: {}", entry.index.value(), name_error);
-  return increment(command_->increment());
+  for (const command::Increment& request : command_->increment()) {
+    CHECK(is_complete(request), "entry {}: increment lacks fields or has more",
+          entry.index.value());
+    const std::string name_error = counter_name_error(request.name());
+    CHECK(name_error.empty(), "entry {}: {}", entry.index.value(), name_error);
+    results_.push_back(increment(request));
+  }
 }
 
 ApplyResult StateMachine::open_session(const command::OpenSession& open, LogIndex index) {

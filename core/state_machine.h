@@ -16,6 +16,7 @@
 #include <memory>
 #include <memory_resource>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,8 +57,10 @@ Bytes encode_open_session(const SessionLimits& limits);
 Bytes encode_close_session(SessionId session);
 // REQUIRES: counter_name_error(request.name).empty(); answer kBadRequest to a user before this.
 Bytes encode_increment(const IncrementAndGetRequest& request);
+// The same behind what `out` holds: several one after the other are the data of one entry.
+void append_increment(const IncrementAndGetRequest& request, std::string& out);
 
-// What applying one entry answered to whoever proposed it.
+// What one command answered to whoever proposed it.
 struct ApplyResult {
   Outcome outcome = Outcome::kOk;
   Reason reason = Reason::kNone;
@@ -74,9 +77,10 @@ class StateMachine {
   StateMachine(StateMachine&&) noexcept;
   StateMachine& operator=(StateMachine&&) noexcept;
 
-  // Applies the next entry: first advances log time and expires sessions, then executes
-  // (thesis §6.3). REQUIRES: entry.index == applied_index() + 1. A command that does not decode
-  // is a failed CHECK: it is never applied as something else.
+  // Applies the next entry: first advances log time and expires sessions, then executes its
+  // commands in order (thesis §6.3): none, one, or several increments. One result for each, valid
+  // until the next call. REQUIRES: entry.index == applied_index() + 1. Data that does not decode is
+  // a failed CHECK: it is never applied as something else.
   //
   // An increment answers, by the first line that fits (every one that finds its session alive
   // counts as a use: it renews the session and may raise its first outstanding sequence):
@@ -88,7 +92,7 @@ class StateMachine {
   //   value + delta outside [lower, upper]          kRejected, kBounds; remembered
   //   otherwise                                     kOk, the new value; remembered
   // The closing of a session answers kOk, whether there was one or not.
-  ApplyResult apply(const Entry& entry);
+  std::span<const ApplyResult> apply(const Entry& entry);
 
   LogIndex applied_index() const { return applied_index_; }
   LogTime log_time() const { return log_time_; }
@@ -185,7 +189,7 @@ class StateMachine {
   void expire_sessions();
   void end_session(Sessions::iterator session);
   void schedule_expiry(uint64_t id, const Session& session);
-  ApplyResult execute(const Entry& entry);
+  void execute(const Entry& entry);
   ApplyResult open_session(const command::OpenSession& open, LogIndex index);
   ApplyResult close_session(const command::CloseSession& close);
   ApplyResult increment(const command::Increment& request);
@@ -225,6 +229,7 @@ class StateMachine {
 
   std::unique_ptr<Capture> capture_;
   Loading loading_ = Loading::kNothing;
+  std::vector<ApplyResult> results_;           // of the entry applied last
   std::unique_ptr<command::Command> command_;  // decoded into, over and over
   std::unique_ptr<state::Piece> piece_;        // a capture's present piece; empty without one
 };

@@ -18,7 +18,8 @@ constexpr uint64_t kSkippedMax = 64;
 
 void Gather::on_turn(const Turn& turn) {
   const bool grew = std::exchange(last_, turn.last) != turn.last;
-  const uint64_t committed_count = turn.committed - std::exchange(committed_, turn.committed);
+  const uint64_t applied_count =
+      turn.applied_count - std::exchange(applied_count_, turn.applied_count);
   if (!turn.leads) {
     deaf_until_ = Time::min();
     batch_began_ = kNever;
@@ -33,9 +34,9 @@ void Gather::on_turn(const Turn& turn) {
   deaf_until_ = Time::min();
   const Time batch_began = std::exchange(batch_began_, kNever);
   // A single increment has nobody to wait for.
-  if (batch_began == kNever || committed_count < 2) return;
+  if (batch_began == kNever || applied_count < 2) return;
   if (turn.answered_count == 0 || turn.answered_count > kAnsweredMax || !take_chance()) return;
-  wanted_ = committed_count;
+  wanted_ = applied_count;
   keeps_until_ = turn.ended + std::min(turn.began - batch_began, kGatherMax);
 }
 

@@ -31,6 +31,7 @@ class Gather {
     bool leads;             // and is not about to hand over
     LogIndex last;
     LogIndex committed;
+    uint64_t applied_count;  // commands, so far
   };
   void on_turn(const Turn& turn);
 
@@ -50,7 +51,7 @@ class Gather {
 
   Time deaf_until_ = Time::min();
   LogIndex last_;
-  LogIndex committed_;
+  uint64_t applied_count_ = 0;
   Time batch_began_ = kNever;  // kNever: all of the log is committed
   uint64_t wanted_ = 0;        // so many are waited for
   Time keeps_until_ = kNever;

@@ -103,8 +103,10 @@ void Metrics::on_step(Time now, const Node& node, bool kept) {
     received_count_ = 0;
   }
   const LogIndex last = raft.log().last_index();
+  const uint64_t count =
+      node.proposed_count() - std::exchange(proposed_count_, node.proposed_count());
   if (raft.is_leader() && last > last_index_) {
-    for (Stage* stage : stages()) stage->waiting.push_back({last, now, last - last_index_});
+    for (Stage* stage : stages()) stage->waiting.push_back({last, now, count});
   } else if (!raft.is_leader()) {
     for (Stage* stage : stages()) stage->waiting.clear();
   }

@@ -82,6 +82,7 @@ class Metrics {
   uint64_t received_count_ = 0;  // ...and how many
   LatencyHistogram proposed_;
   LogIndex last_index_;
+  uint64_t proposed_count_ = 0;  // commands, up to there
   LogIndex applied_index_;
   Stage durable_;
   Stage replicated_;

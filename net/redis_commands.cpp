@@ -185,9 +185,9 @@ RedisServer::Step RedisServer::execute(Connection& connection, const Arguments& 
   if (fits && command->is_increment()) {
     switch (command->verb) {
       case RedisVerb::kIncr:
-        return begin_increment(connection, {.name = Bytes(arguments[1]), .delta = 1});
+        return begin_increment(connection, {.name = Bytes::passing(arguments[1]), .delta = 1});
       case RedisVerb::kDecr:
-        return begin_increment(connection, {.name = Bytes(arguments[1]), .delta = -1});
+        return begin_increment(connection, {.name = Bytes::passing(arguments[1]), .delta = -1});
       case RedisVerb::kIncrBy: return increment_by(connection, arguments, /*negative=*/false);
       case RedisVerb::kDecrBy: return increment_by(connection, arguments, /*negative=*/true);
       case RedisVerb::kTallyOpen:
@@ -295,11 +295,11 @@ RedisServer::Step RedisServer::increment_by(Connection& connection, const Argume
     }
     delta = -delta;
   }
-  return begin_increment(connection, {.name = Bytes(arguments[1]), .delta = delta});
+  return begin_increment(connection, {.name = Bytes::passing(arguments[1]), .delta = delta});
 }
 
 RedisServer::Step RedisServer::tally_increment(Connection& connection, const Arguments& arguments) {
-  Client::Increment increment{.name = Bytes(arguments[1])};
+  Client::Increment increment{.name = Bytes::passing(arguments[1])};
   const std::string error = counter_name_error(increment.name.view());
   if (!error.empty()) return refuse(connection, "ERR " + error);
   if (!parse_integer(arguments[2], increment.delta)) return refuse(connection, kNotAnInteger);

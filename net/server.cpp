@@ -36,6 +36,7 @@ constexpr Duration kQuickSync = std::chrono::milliseconds(1);
 constexpr int kSlowSyncFactor = 10;
 
 // Of options. Beyond them lies no use, and somewhere an overflow.
+constexpr uint64_t kSegmentBytesLeast = uint64_t{64} << 10;  // a few of the largest entries
 constexpr uint64_t kSegmentBytesMax = uint64_t{4} << 30;
 constexpr uint64_t kLogBytesMax = uint64_t{1} << 50;
 constexpr uint64_t kCountMax = 10'000'000;
@@ -111,7 +112,7 @@ std::string limits_error(const ServerOptions& options) {
         std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
   };
   for (const Limit& limit : std::initializer_list<Limit>{
-           {"segment_bytes", options.segment_bytes, kSegmentBytesMin, kSegmentBytesMax},
+           {"segment_bytes", options.segment_bytes, kSegmentBytesLeast, kSegmentBytesMax},
            {"snapshot_log_bytes", options.snapshot_log_bytes, 1, kLogBytesMax},
            {"kept_log_bytes", options.kept_log_bytes, 0, kLogBytesMax},
            {"sessions_max", options.session_count_max, 1, kCountMax},
@@ -438,7 +439,8 @@ bool Server::turn() {
                    .answered_count = answered,
                    .leads = raft.is_leader() && raft.transfer_to() == kNoNode,
                    .last = raft.log().last_index(),
-                   .committed = raft.commit_index()});
+                   .committed = raft.commit_index(),
+                   .applied_count = node_->applied_count()});
   return sync();
 }
 

@@ -61,6 +61,7 @@ NodeConfig Machine::node_config() const {
   config.snapshot_interval = ms(raft.snapshot_interval_ms());
   config.snapshot_piece_bytes = static_cast<uint64_t>(raft.snapshot_piece_bytes());
   config.kept_log_bytes = static_cast<uint64_t>(raft.kept_log_bytes());
+  config.entry_increment_count_max = static_cast<uint64_t>(raft.entry_increments());
   config.waiting_count_max = static_cast<uint64_t>(raft.waiting_requests());
   config.request_timeout = ms(raft.request_timeout_ms());
   // Whoever starts it knows; in the real world its peers do, by the directory's id.

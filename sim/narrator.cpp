@@ -26,20 +26,23 @@ std::string request_text(const ClientRequest& request) {
   return "open a session";
 }
 
-// As request_text says it of the request that became this entry.
-std::string command_text(const Entry& entry) {
+// As request_text says it of the requests that became this entry.
+std::vector<std::string> command_texts(const Entry& entry) {
   command::Command command;
   const std::string_view data = entry.data.view();
-  if (!command.ParseFromArray(data.data(), static_cast<int>(data.size()))) return "?";
-  if (!command.has_increment()) return request_text(ClientRequest{});
-  const command::Increment& increment = command.increment();
-  ClientRequest request;
-  IncrementAndGetRequest& operation = request.operation.emplace<IncrementAndGetRequest>();
-  operation.name = Bytes(increment.name());
-  operation.delta = increment.delta();
-  operation.session = SessionId(increment.session());
-  operation.sequence = increment.sequence();
-  return request_text(request);
+  if (!command.ParseFromArray(data.data(), static_cast<int>(data.size()))) return {"?"};
+  if (command.increment_size() == 0) return {request_text(ClientRequest{})};
+  std::vector<std::string> texts;
+  for (const command::Increment& increment : command.increment()) {
+    ClientRequest request;
+    IncrementAndGetRequest& operation = request.operation.emplace<IncrementAndGetRequest>();
+    operation.name = Bytes::passing(increment.name());
+    operation.delta = increment.delta();
+    operation.session = SessionId(increment.session());
+    operation.sequence = increment.sequence();
+    texts.push_back(request_text(request));
+  }
+  return texts;
 }
 
 // A client's request or its answer, between nodes, too.
@@ -162,9 +165,12 @@ std::string Narrator::proposals_text(const Machine& machine, const std::string& 
   std::string text;
   for (const Output::Accepted& accepted : machine.node().last_output().accepted) {
     if (accepted.index <= log.base_index() || accepted.index > log.last_index()) continue;
-    const std::string what = command_text(log.at(accepted.index));
     append(text, "; ", fmt::format("proposes entry {}", accepted.index.value()));
-    if (causes.find(what) == std::string::npos) text += ": " + what;
+    std::string untold;
+    for (const std::string& what : command_texts(log.at(accepted.index))) {
+      if (causes.find(what) == std::string::npos) append(untold, ", ", what);
+    }
+    if (!untold.empty()) text += ": " + untold;
   }
   return text;
 }

@@ -61,6 +61,7 @@ void draw_raft(const Swarm& swarm, Params::Raft& raft) {
   raft.set_kept_log_bytes(swarm.one_of("raft.kept_log_bytes", {0, 100, 5000}));
   raft.set_spare_delay_us(raft.heartbeat_ms() *
                           swarm.one_of("raft.spare_delay_us", {0, 50, 500, 1000}));
+  raft.set_entry_increments(swarm.one_of("raft.entry_increments", {1, 2, 256, 256}));
 }
 
 void draw_network(const Swarm& swarm, int64_t election_ms, Params::Network& network) {
@@ -239,6 +240,7 @@ Params calm_params() {
   raft.set_snapshot_piece_bytes(65536);
   raft.set_kept_log_bytes(5000);
   raft.set_spare_delay_us(0);
+  raft.set_entry_increments(256);
   auto& network = *params.mutable_network();
   network.set_latency_us_min(200);
   network.set_latency_us_max(1000);

@@ -202,7 +202,7 @@ void SimClients::on_operation(uint32_t number, uint64_t lane_number) {
     client.client->start(now(), lane_number, Client::Get{operation.counter});
   } else {
     client.client->start(now(), lane_number,
-                         Client::Increment{Bytes(operation.counter), operation.delta,
+                         Client::Increment{Bytes::passing(operation.counter), operation.delta,
                                            operation.lower, operation.upper});
   }
   flush(number);
@@ -225,7 +225,7 @@ void SimClients::probe(Duration limit, std::vector<NodeId> nodes) {
   lane.operation.counter = "liveness";
   lane.operation.delta = 1;
   lane.open = true;
-  client.client->start(now(), 0, Client::Increment{Bytes("liveness"), 1, {}, {}});
+  client.client->start(now(), 0, Client::Increment{Bytes::passing("liveness"), 1, {}, {}});
   flush(number);
 }
 

@@ -17,7 +17,7 @@
 
 namespace tally {
 
-inline constexpr uint64_t kLogFormatVersion = 4;
+inline constexpr uint64_t kLogFormatVersion = 5;
 // No segment file is ever shorter: it is filled and synced before it gets its name.
 inline constexpr uint64_t kSegmentBytesMin = 1024;
 inline constexpr size_t kSegmentRecordBytes = record_bytes(112);

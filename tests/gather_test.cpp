@@ -23,7 +23,8 @@ class GatherTest : public testing::Test {
                      .answered_count = answered,
                      .leads = leads,
                      .last = LogIndex(last),
-                     .committed = LogIndex(committed)});
+                     .committed = LogIndex(committed),
+                     .applied_count = committed});
   }
   // A batch of `count` that takes 500 us, and the next one that begins when `back` came back.
   void batch(uint64_t count, uint64_t back) {
@@ -75,7 +76,8 @@ TEST_F(GatherTest, CountsTheBatchFromTheBeginningOfItsTurnAndTheWaitFromTheEnd) 
                      .answered_count = 10,
                      .leads = true,
                      .last = LogIndex(last),
-                     .committed = LogIndex(committed)});
+                     .committed = LogIndex(committed),
+                     .applied_count = committed});
   };
   long_turn(0, 100, 110, 100);
   EXPECT_EQ(gather_.deaf_until(), kStart + microseconds(2100));
@@ -87,6 +89,25 @@ TEST_F(GatherTest, NeverWaitsLongerThanItLeavesClientsAlone) {
   turn(microseconds(0), 110, 100);
   turn(microseconds(900'000), 110, 110);
   EXPECT_EQ(gather_.keeps_until(), kStart + microseconds(902'000));
+}
+
+// What shares an entry comes back one by one.
+TEST_F(GatherTest, WaitsForAsManyAsWereAppliedNotForEntries) {
+  const auto turn_with = [&](uint64_t last, uint64_t committed, uint64_t applied_count) {
+    gather_.on_turn({.began = kStart,
+                     .ended = kStart,
+                     .heard = true,
+                     .answered_count = 10,
+                     .leads = true,
+                     .last = LogIndex(last),
+                     .committed = LogIndex(committed),
+                     .applied_count = applied_count});
+  };
+  turn_with(101, 100, 5000);
+  turn_with(101, 101, 5040);
+  ASSERT_TRUE(gather_.keeps());
+  EXPECT_FALSE(gather_.is_over(kStart - microseconds(1), 39));
+  EXPECT_TRUE(gather_.is_over(kStart - microseconds(1), 40));
 }
 
 TEST_F(GatherTest, OneAloneNeedNotWait) {

@@ -142,6 +142,15 @@ class NodeTest : public ::testing::Test {
     request(id, IncrementAndGetRequest{Bytes("hits"), delta, {}, {}, SessionId(2), sequence, 1},
             forward);
   }
+  // For the next wake().
+  void request_later(uint64_t id, decltype(ClientRequest::operation) operation) {
+    node_->receive(
+        {kClient, endpoint_of(NodeId(1)), ClientRequest{id, true, false, std::move(operation)}});
+  }
+  // Its sequence is its number.
+  void queue_increment(uint64_t id, int64_t delta) {
+    request_later(id, IncrementAndGetRequest{Bytes("hits"), delta, {}, {}, SessionId(2), id, 1});
+  }
   void get(uint64_t id, bool forward = true) { request(id, GetValueRequest{"hits"}, forward); }
 
   void sync() {
@@ -1003,6 +1012,95 @@ TEST_F(NodeTest, ALeadersSnapshotReplacesLogAndState) {
   EXPECT_EQ(node_->state().applied_index(), LogIndex(10));
 }
 
+// ---- increments of one step share an entry
+
+TEST_F(NodeTest, IncrementsOfOneStepShareAnEntryAndHaveAnAnswerEach) {
+  lead_with_session();
+  queue_increment(1, 5);
+  queue_increment(2, 7);
+  queue_increment(3, 11);
+  node_->wake();
+  EXPECT_TRUE(noted(NoteKind::increments_share_entry));
+  EXPECT_EQ(node_->raft().log().last_index(), LogIndex(3));
+  EXPECT_EQ(node_->waiting_count(), 3u);
+  sync_all();
+  acknowledge(3);
+  EXPECT_EQ(answer(1)->value, 5);
+  EXPECT_EQ(answer(2)->value, 12);
+  EXPECT_EQ(answer(3)->value, 23);
+  EXPECT_EQ(node_->waiting_count(), 0u);
+  EXPECT_EQ(node_->applied_count(), 4u);
+}
+
+TEST_F(NodeTest, AnEntryHasSoManyIncrementsAtTheMost) {
+  config_.entry_increment_count_max = 2;
+  lead_with_session();
+  for (uint64_t i = 1; i <= 5; ++i) queue_increment(i, 1);
+  node_->wake();
+  EXPECT_EQ(node_->raft().log().last_index(), LogIndex(5));
+  sync_all();
+  acknowledge(5);
+  for (uint64_t i = 1; i <= 5; ++i) EXPECT_EQ(answer(i)->value, static_cast<int64_t>(i));
+}
+
+// However long their names are: a segment of the log holds a few of the largest entries.
+TEST_F(NodeTest, AnEntryHasSoManyBytesAtTheMost) {
+  lead_with_session();
+  for (uint64_t i = 1; i <= 64; ++i) {
+    request_later(
+        i, IncrementAndGetRequest{Bytes(std::string(255, 'x')), 1, {}, {}, SessionId(2), i, 1});
+  }
+  node_->wake();
+  const Log& log = node_->raft().log();
+  EXPECT_EQ(log.last_index(), LogIndex(4));
+  EXPECT_LT(log.at(LogIndex(3)).data.size(), (16u << 10) + 512);
+  EXPECT_EQ(node_->proposed_count(), 65u);
+}
+
+TEST_F(NodeTest, WhatIsNoIncrementHasAnEntryOfItsOwnInItsPlace) {
+  lead_with_session();
+  queue_increment(1, 5);
+  request_later(2, OpenSessionRequest{});
+  queue_increment(3, 7);
+  node_->wake();
+  EXPECT_EQ(node_->raft().log().last_index(), LogIndex(5));
+  sync_all();
+  acknowledge(5);
+  EXPECT_EQ(answer(1)->value, 5);
+  EXPECT_EQ(answer(2)->value, 4) << "a session's id is the index of its entry";
+  EXPECT_EQ(answer(3)->value, 12);
+}
+
+TEST_F(NodeTest, AllIncrementsOfAnEntryAreGivenUpTogether) {
+  lead_with_session();
+  queue_increment(1, 5);
+  queue_increment(2, 7);
+  node_->wake();
+  sync_all();
+  pass(milliseconds(200));
+  acknowledge(2);
+  queue_increment(3, 11);
+  node_->wake();
+  sync_all();
+  pass(milliseconds(100));
+  expect_answer(1, Outcome::kUnknown, Reason::kTimedOut);
+  expect_answer(2, Outcome::kUnknown, Reason::kTimedOut);
+  acknowledge(4);
+  EXPECT_EQ(answer(3)->value, 23);
+}
+
+TEST_F(NodeTest, AllIncrementsOfAnEntryThatIsRefusedAreToldSo) {
+  lead_with_session();
+  node_->request_transfer(NodeId(3));
+  node_->wake();
+  queue_increment(1, 5);
+  queue_increment(2, 7);
+  node_->wake();
+  expect_answer(1, Outcome::kNotApplied, Reason::kTransfer);
+  expect_answer(2, Outcome::kNotApplied, Reason::kTransfer);
+  EXPECT_EQ(node_->waiting_count(), 0u);
+}
+
 // ---- a follower acknowledges before it applies
 
 // One entry more, and that all are committed; as a leader says it with the next batch.
@@ -1023,6 +1121,7 @@ TEST_F(NodeTest, AFollowerAcknowledgesBeforeItAppliesWhatItLearnsToBeCommitted) 
   EXPECT_EQ(node_->state().applied_index(), LogIndex(0)) << "its write comes first";
   pass(milliseconds(1));
   EXPECT_EQ(node_->state().applied_index(), LogIndex(0));
+  EXPECT_GT(clock_.deadline_, clock_.now_) << "nothing to be done meanwhile";
   sync();
   ASSERT_NE(last_to<AppendReply>(2), nullptr);
   EXPECT_EQ(last_to<AppendReply>(2)->match_index, LogIndex(1));
@@ -1061,11 +1160,70 @@ TEST_F(NodeTest, AFollowerWithNothingToWriteAppliesAtOnce) {
 TEST_F(NodeTest, ALeaderAppliesAtOnceForSomebodyWaits) {
   lead_with_session();
   increment(1);
-  increment(2, 1, 2);
   acknowledge(3);
-  sync();
-  ASSERT_TRUE(storage_.in_flight_);
+  AppendReply reply;
+  reply.term = Term(1);
+  reply.success = true;
+  reply.match_index = LogIndex(3);
+  reply.sent_at = clock_.now_;
+  receive(3, reply);
+  ASSERT_TRUE(storage_.in_flight_) << "the others are a quorum without it";
   expect_answer(1, Outcome::kOk, Reason::kNone);
+}
+
+// A client of Redis, say, asks for an index and then looks into this node's state.
+TEST_F(NodeTest, AFollowerWhoseStateIsReadAppliesAtOnce) {
+  start();
+  follow(2);
+  append_and_commit(1, 0);
+  sync();
+  request(7, ReadIndexRequest{});
+  const auto* asked = last_to<ClientRequest>(2);
+  ASSERT_NE(asked, nullptr);
+  receive(2, ValueResponse{.request_id = asked->request_id,
+                           .outcome = Outcome::kOk,
+                           .reason = Reason::kNone,
+                           .value = 1,
+                           .leader_hint = kNoNode,
+                           .error_msg = {}});
+  append_and_commit(2, 1);
+  ASSERT_TRUE(storage_.in_flight_);
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(1));
+  append_and_commit(3, 2);
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(1)) << "nobody asked for more";
+}
+
+TEST_F(NodeTest, AFollowersApplyDoesNotWaitForADiskThatHangs) {
+  start();
+  follow(2);
+  append_and_commit(1, 1);
+  pass(config_.raft.heartbeat_interval - milliseconds(1));
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(0));
+  pass(milliseconds(1));
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(1));
+}
+
+TEST_F(NodeTest, AFollowerWithAFullDiskAppliesAtOnceForItsSnapshotMakesRoom) {
+  start();
+  follow(2);
+  storage_.full_ = true;
+  append_and_commit(1, 1);
+  ASSERT_TRUE(storage_.in_flight_) << "a no-op uses the reserve";
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(1));
+}
+
+TEST_F(NodeTest, AFollowerThatCatchesUpAppliesAtOnce) {
+  start();
+  follow(2);
+  AppendRequest append;
+  append.term = Term(1);
+  append.commit_index = LogIndex(65);
+  for (uint64_t index = 1; index <= 65; ++index) {
+    append.entries.push_back({LogIndex(index), Term(1), LogTime(index), EntryType::kNoop, Bytes()});
+  }
+  receive(2, append);
+  ASSERT_TRUE(storage_.in_flight_);
+  EXPECT_EQ(node_->state().applied_index(), LogIndex(65));
 }
 
 // Otherwise the older one would replace the newer one on disk, whose log is compacted already.

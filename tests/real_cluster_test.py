@@ -273,7 +273,7 @@ def test_a_full_disk_frees_what_it_can():
             cluster.wait_leader()
             # Several segments of log, which no snapshot covers: more than the file system keeps
             # back for root, who fills it.
-            cluster.ctl("bench", "--clients", "8", "--pipeline", "32", "--operations", "70000")
+            cluster.ctl("bench", "--clients", "8", "--pipeline", "32", "--operations", "140000")
             # The next segment is there: of one begun, a full disk gets back what a snapshot needs,
             # and is full no longer.
             while list(cluster.data(1).glob("wal-*.new")):

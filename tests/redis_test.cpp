@@ -42,12 +42,14 @@ class RedisTest : public testing::Test, protected RedisOwner {
 
   ApplyResult apply(const ClientRequest& request) {
     const auto* increment = std::get_if<IncrementAndGetRequest>(&request.operation);
-    return state_.apply({.index = state_.applied_index() + 1,
-                         .term = Term(1),
-                         .log_time = LogTime(1),
-                         .type = EntryType::kCommand,
-                         .data = increment != nullptr ? encode_increment(*increment)
-                                                      : encode_open_session(limits_)});
+    return state_
+        .apply({.index = state_.applied_index() + 1,
+                .term = Term(1),
+                .log_time = LogTime(1),
+                .type = EntryType::kCommand,
+                .data = increment != nullptr ? encode_increment(*increment)
+                                             : encode_open_session(limits_)})
+        .front();
   }
   void answer(const Envelope& request, Outcome outcome, Reason reason, int64_t value = 0) {
     ValueResponse response;

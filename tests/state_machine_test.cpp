@@ -15,11 +15,14 @@ namespace {
 class StateMachineTest : public ::testing::Test {
  protected:
   ApplyResult apply(EntryType type, Bytes data) {
-    return machine_.apply(Entry{.index = machine_.applied_index() + 1,
-                                .term = Term(1),
-                                .log_time = LogTime(now_),
-                                .type = type,
-                                .data = std::move(data)});
+    const std::span<const ApplyResult> results =
+        machine_.apply(Entry{.index = machine_.applied_index() + 1,
+                             .term = Term(1),
+                             .log_time = LogTime(now_),
+                             .type = type,
+                             .data = std::move(data)});
+    EXPECT_EQ(results.size(), type == EntryType::kCommand ? 1u : 0u);
+    return results.empty() ? ApplyResult{} : results.front();
   }
   void noop() { apply(EntryType::kNoop, {}); }
   ApplyResult open(int64_t timeout_ns = 1000, uint64_t count_max = 10) {
@@ -359,20 +362,24 @@ TEST_F(StateMachineDeathTest, WhatDoesNotDecodeStopsTheNode) {
   const auto dies = [this](std::string_view data, const char* why) {
     EXPECT_DEATH(apply(EntryType::kCommand, Bytes(data)), why);
   };
-  dies("", "not exactly one known command");
+  dies("", "not exactly one known kind of command");
   dies("\xFF\xFF", "does not decode");
   dies(std::string_view("\x22\x00", 2), "does not decode");  // field 4: an unknown kind
   dies(std::string_view("\x1A\x00", 2), "close_session lacks fields");
   dies(std::string_view("\x0A\x00", 2), "open_session lacks fields");
   dies(std::string_view("\x12\x00", 2), "increment lacks fields");
-  dies(std::string_view("\x0A\x00\x12\x00", 4), "not exactly one known command");
+  IncrementAndGetRequest whole;
+  whole.name = Bytes("x");
+  dies(std::string(encode_increment(whole).view()) + std::string("\x12\x00", 2),
+       "increment lacks fields");
+  dies(std::string_view("\x0A\x00\x12\x00", 4), "not exactly one known kind of command");
   command::Command command;
   ASSERT_TRUE(command.ParseFromString(std::string(encode_open_session({}).view())));
   dies(command.SerializeAsString() + std::string("\x0A\x03\x98\x06\x01", 5), "or has more");
   IncrementAndGetRequest request;
   request.name = Bytes("x");
   ASSERT_TRUE(command.ParseFromString(std::string(encode_increment(request).view())));
-  command.mutable_increment()->set_name("\xFF");
+  command.mutable_increment(0)->set_name("\xFF");
   dies(command.SerializeAsString(), "not valid UTF-8");
 }
 

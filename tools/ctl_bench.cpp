@@ -173,10 +173,10 @@ void Bench::begin(Load& load, size_t index, Time due, Time now) {
   slot.due = due;
   ++slot.sequence;
   slot.is_get = scale(draw(seed_, 2, number), 100) < options_.get_percent;
-  slot.counter =
-      options_.names == 1
-          ? only_counter_
-          : Bytes(fmt::format("{}-{}", prefix_, scale(draw(seed_, 3, number), options_.names)));
+  slot.counter = options_.names == 1
+                     ? only_counter_
+                     : Bytes::passing(fmt::format("{}-{}", prefix_,
+                                                  scale(draw(seed_, 3, number), options_.names)));
   const bool negative = options_.mixed_signs && (draw(seed_, 4, number) & 1) != 0;
   slot.delta = negative ? -options_.delta : options_.delta;
   if (slot.is_get) {

@@ -86,11 +86,11 @@ void CtlClient::leave() {
 }
 
 void CtlClient::settle() {
-  heard_at_.reset();
   const Time now = monotonic_now();
   if (now >= client_.due()) client_.wake(now);
   collect();
   network_.flush();
+  heard_at_.reset();
 }
 
 // What is done may start more; what is to be sent leaves at the next flush().

@@ -169,7 +169,7 @@ class Bench {
   void increment(uint64_t number) {
     ++sequence_;
     IncrementAndGetRequest request;
-    request.name = Bytes(fmt::format("counter-{:08}", number));
+    request.name = Bytes::passing(fmt::format("counter-{:08}", number));
     request.delta = 1;
     request.session = session_;
     request.sequence = sequence_;

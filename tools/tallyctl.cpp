@@ -196,7 +196,7 @@ int run(int argc, char** argv) {
   if (*inc) {
     return operate(
         flags, cluster,
-        Client::Increment{Bytes(name), inc_flags.delta, inc_flags.lower, inc_flags.upper});
+        Client::Increment{Bytes::passing(name), inc_flags.delta, inc_flags.lower, inc_flags.upper});
   }
   if (*get) return operate(flags, cluster, Client::Get{name});
   if (*status) return status_command(flags, cluster);
