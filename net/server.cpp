@@ -470,8 +470,9 @@ std::string Server::step(Time at) {
     kept_.clear();
   }
   node_->wake();
-  // What it wrote at once is in the page cache by now: its sync can begin.
-  disk_->deliver();
+  // What it wrote at once is in the page cache by now: its sync can begin. What else that means to
+  // the node, such as that the next piece of a snapshot may come, is for the next turn, at once.
+  if (disk_->deliver()) node_deadline_ = std::min(node_deadline_, at);
   if (!node_->running()) return fmt::format("the node stops: {}", node_->message());
   const std::string error = after_step();
   if (!error.empty()) return error;

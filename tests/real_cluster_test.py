@@ -306,6 +306,21 @@ def test_a_full_disk_frees_what_it_can():
             expect(cluster.ctl("get", "hits").stdout == "1\n", "nothing was lost")
 
 
+def test_a_snapshot_does_not_wait_for_heartbeats():
+    """Hundreds of pieces: each follows the one before at once, on an idle cluster, too."""
+    with Cluster(BIN) as cluster:
+        cluster.wait_leader()
+        cluster.ctl("bench", "--clients", "8", "--pipeline", "32", "--names", "400000",
+                    "--operations", "400000")
+        began = time.monotonic()
+        cluster.ctl("snapshot")
+        took = time.monotonic() - began
+        sizes = [path.stat().st_size for node in cluster.ids
+                 for path in cluster.data(node).glob("snapshot-*")]
+        expect(len(sizes) == 3 and min(sizes) > 4 << 20, f"snapshots of {sizes} bytes")
+        expect(took < 3, f"it took {took:.1f} s")
+
+
 def refused_start(arguments, words, code=3, setup=None):
     """A node that must not start says why, in one line, and ends with `code`."""
     with tempfile.TemporaryDirectory() as home:
